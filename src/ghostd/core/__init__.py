@@ -1,0 +1,1 @@
+"""DECIDES. Pure: no clock, kernel, chance, log or thread in here; events come in, actions go out."""

@@ -1,0 +1,133 @@
+"""What can be ordered: the pool's decisions, each with its reason and its numbers. Nothing in here does anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # phases imports Reason from here
+    from ghostd.core.events import Exit
+    from ghostd.core.phases import Generation, SpiritId
+    from ghostd.errors import ExitCode
+
+
+class Reason(Enum):
+    """Why something was ordered, in words that can be said to a user."""
+
+    MISSING = "the pool is short of spirits"
+    RETRY = "back-off is over"
+    RELOAD = "reload"
+    RELOAD_FAILED = "the new generation failed"
+    SURPLUS = "more spirits than wanted"
+    OWN_WISH = "it said that it leaves"
+    SILENT = "no heartbeat"
+    SLOW_BOOT = "not ready in time"
+    SLOW_LEAVE = "did not leave in time"
+    STOP = "stop"
+    STOP_AT_ONCE = "stop at once"
+    ENDED = "it ended by itself"
+    EARLY_DEATH = "it ended too early"
+    OUTLIVED = "it outlived SIGKILL"
+    GAVE_UP = "no spirit stays alive"
+    WHOLE = "as many spirits are ready as wanted"
+
+
+class News(Enum):
+    """What the pool as a whole has to tell."""
+
+    WHOLE = "whole"
+    DEGRADED = "degraded"
+    RELOADING = "reloading"
+    RELOADED = "reloaded"
+    RELOAD_FAILED = "reload failed"
+    SCALED = "scaled"
+    HELD = "held"  # a replacement waits for its back-off
+    FORK_FAILED = "fork failed"
+    CREDITED = "credited"  # the manager did not run for a while
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Make the process of this spirit."""
+
+    spirit: SpiritId
+    seat: int
+    generation: Generation
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the spirit to quit; it has ``limit`` seconds."""
+
+    spirit: SpiritId
+    reason: Reason
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rouse:
+    """Have the silent spirit write its stacks, ask it to quit, and let it go on if it was stopped; it has ``limit`` seconds."""
+
+    spirit: SpiritId
+    reason: Reason
+    silence: float  # seconds without a sign of life
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the spirit and all that it has started, with SIGKILL; ``after`` seconds in the phase that it did not leave."""
+
+    spirit: SpiritId
+    reason: Reason
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """The spirit has ended: give back what was held for it. ``age`` in seconds since the fork."""
+
+    spirit: SpiritId
+    reason: Reason
+    exit: Exit
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Report a spirit that outlived SIGKILL by ``after`` seconds; go on without it."""
+
+    spirit: SpiritId
+    reason: Reason
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the news to whoever waits for it; ``detail`` has the numbers and what comes next."""
+
+    news: News
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The shutdown begins: gracefully, or (perhaps after that) at once."""
+
+    graceful: bool
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Nothing is left to do: end with this code."""
+
+    code: ExitCode
+    reason: Reason
+    detail: str
+
+
+Action = Spawn | Ask | Rouse | Kill | Bury | Abandon | Announce | Finish | Halt

@@ -1,0 +1,112 @@
+"""How an option is declared and checked: one place for its default, the reason for it, and what is allowed.
+
+A record of options is a frozen dataclass whose fields are made by :func:`option`. Keyword arguments, the TOML schema, the
+command line's flags, the environment and the reference page all come from these declarations.
+"""
+
+import dataclasses
+import math
+from enum import Enum
+from typing import Any
+
+from ghostd.errors import OptionError
+
+
+class Kind(Enum):
+    """What a value of an option is, in the words of its error message."""
+
+    SECONDS = "a number of seconds"
+    WHOLE = "a whole number"
+    FLAG = "true or false"
+    TEXT = "a text"
+    PATH = "a path"
+    NAME = "a name or a number"
+    NAMES = "a name or number, or a list of them"
+    MODE = "file permission bits from 0 to 0o777"
+    CHOICE = "a choice"
+    OBJECT = "an object"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """The declaration of one option; lives in its field's metadata under ``"option"``."""
+
+    kind: Kind
+    help: str  # one sentence: what it does
+    why: str  # the reason for the default
+    least: float = 0.0
+    most: float = math.inf
+    choices: tuple[str, ...] = ()
+    optional: bool = False  # None is allowed, and means what ``help`` says
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, for an error message and the reference page."""
+        if self.kind is Kind.CHOICE:
+            return "one of " + ", ".join(self.choices)
+        if self.kind in (Kind.SECONDS, Kind.WHOLE):
+            most = "" if math.isinf(self.most) else f" and at most {self.most:g}"
+            return f"{self.kind.value}, at least {self.least:g}{most}"
+        return self.kind.value
+
+
+def option(
+    default: Any,  # noqa: ANN401  as dataclasses.field has it
+    kind: Kind,
+    help: str,  # noqa: A002  the word of argparse and of every reader
+    *,
+    why: str,
+    **limits: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Declare a field of a record of options: default, kind, one sentence of help and the reason for the default."""
+    declared = Option(kind, help, why, **{"optional": default is None, **limits})
+    return dataclasses.field(default=default, metadata={"option": declared})
+
+
+def declared(record: Any) -> dict[str, Option]:  # noqa: ANN401  a dataclass or an instance of one
+    """All options of a record or its class, by name, in the order of declaration."""
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(record) if "option" in f.metadata}
+
+
+def check(record: Any) -> None:  # noqa: ANN401
+    """Raise OptionError, naming option, value and what is allowed, unless each value of the record is allowed."""
+    for name, opt in declared(record).items():
+        value = getattr(record, name)
+        if value is None and opt.optional:
+            continue
+        if not _fits(value, opt):
+            raise OptionError(f"option {name}: {value!r} is not allowed; it takes {opt.allowed}")
+
+
+def _fits(value: object, opt: Option) -> bool:
+    match opt.kind:
+        case Kind.SECONDS | Kind.WHOLE:
+            return _is_number(value, opt.kind) and opt.least <= float(value) <= opt.most  # type: ignore[arg-type]
+        case Kind.MODE:
+            return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777
+        case Kind.FLAG:
+            return isinstance(value, bool)
+        case Kind.CHOICE:
+            return value in opt.choices
+        case Kind.TEXT | Kind.PATH:
+            return isinstance(value, str) and "\0" not in value
+        case Kind.NAME:
+            return _is_name(value)
+        case Kind.NAMES:
+            return _is_name(value) or (
+                isinstance(value, (list, tuple)) and bool(value) and all(_is_name(one) for one in value)
+            )
+        case Kind.OBJECT:
+            return True
+
+
+def _is_number(value: object, kind: Kind) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, int) if kind is Kind.WHOLE else math.isfinite(value)
+
+
+def _is_name(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value) and "\0" not in value
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
