@@ -3,8 +3,13 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.installed
+CODE := $(wildcard src tests bench examples docs)
+TYPED := $(wildcard src tests bench examples)
+SEED ?= 1
+STEPS ?= 1000000
 
-.PHONY: help venv
+.PHONY: help venv demo test lint format types imports docs examples bench sim cover ci clean
+
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
@@ -20,5 +25,53 @@ $(STAMP): pyproject.toml
 	done; \
 	[ -n "$$found" ] || { echo "make: no Python >= 3.11 with venv found; set PYTHON=/path/to/python" >&2; exit 1; }; \
 	[ -x $(BIN)/python ] || "$$found" -m venv .venv; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[develop]'; \
+	echo "installing the tools of development into .venv (once)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[develop]' 2>.venv/install.log \
+	    || { cat .venv/install.log >&2; exit 1; }; \
 	touch $@
+
+demo: $(STAMP)  ## A real job under a pool that is killed, stopped and reloaded; the result is proved
+	@$(BIN)/python -m examples.wordmill.demo
+
+test: $(STAMP)  ## All tests
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## Style, spelling and layers
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "make format puts it right" >&2; exit 1; }
+	@$(BIN)/codespell
+	@$(BIN)/lint-imports --no-logo
+
+format: $(STAMP)  ## Put the layout right
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix --quiet $(CODE)
+
+types: $(STAMP)  ## mypy, strict
+	@$(BIN)/mypy $(TYPED)
+
+docs: $(STAMP)  ## The site in docs/_build/html; warnings are errors, examples in it run
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -q -W --keep-going -b doctest docs docs/_build/doctest
+
+examples: $(STAMP)  ## Each example against real processes
+	@$(BIN)/python -m pytest tests/examples
+
+bench: $(STAMP)  ## The figures, each against its baseline in the same run
+	@$(BIN)/python -m bench
+
+sim: $(STAMP)  ## The pool against a simulated world: make sim SEED=7 STEPS=10000000
+	@$(BIN)/python -m ghostd.testing.world --seed $(SEED) --steps $(STEPS)
+
+cover: $(STAMP)  ## All tests, measured: core 100 % of branches, the rest 95 %
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --include='src/ghostd/core/*' --fail-under=100
+	@$(BIN)/coverage report --omit='src/ghostd/core/*' --fail-under=95
+
+ci:  ## What is run on each change
+	@bash .ci/run
+
+clean:  ## Everything that was made
+	rm -rf .venv build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
