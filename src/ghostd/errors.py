@@ -83,7 +83,7 @@ class ThreadedForkError(UserError):
     code = ExitCode.BAD_TARGET
 
 
-class GhostdBug(GhostdError):  # noqa: N818  it is a bug, and says so
+class GhostdBug(GhostdError):
     """This should never happen. Please report it with the log."""
 
     code = ExitCode.BUG

@@ -1,7 +1,7 @@
 """How an option is declared and checked: one place for its default, the reason for it, and what is allowed.
 
-A record of options is a frozen dataclass whose fields are made by :func:`option`. Keyword arguments, the TOML schema, the
-command line's flags, the environment and the reference page all come from these declarations.
+A record of options is a frozen dataclass whose fields are made by :func:`option`. Keyword arguments, the TOML schema,
+the command line's flags, the environment and the reference page all come from these declarations.
 """
 
 import dataclasses

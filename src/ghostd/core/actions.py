@@ -68,7 +68,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Rouse:
-    """Have the silent spirit write its stacks, ask it to quit, and let it go on if it was stopped; it has ``limit`` seconds."""
+    """Have a silent spirit write its stacks, ask it to quit and let it go on if it was stopped, for ``limit`` seconds."""
 
     spirit: SpiritId
     reason: Reason
@@ -78,7 +78,7 @@ class Rouse:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the spirit and all that it has started, with SIGKILL; ``after`` seconds in the phase that it did not leave."""
+    """End the spirit and all that it has started, with SIGKILL, ``after`` seconds in the phase it did not leave."""
 
     spirit: SpiritId
     reason: Reason

@@ -18,6 +18,10 @@ class Exit:
         """Ended by itself with code 0."""
         return self.code == 0
 
+    def __str__(self) -> str:
+        how = f"exit code {self.code}" if self.signal is None else f"signal {self.signal}"
+        return f"{how}, core dumped" if self.dumped_core else how
+
 
 @dataclass(frozen=True, slots=True)
 class Forked:
@@ -109,6 +113,4 @@ class Continued:
     at: float
 
 
-Event = (
-    Forked | ForkFailed | Readied | Left | BoardRead | Exited | StopAsked | ReloadAsked | ScaleAsked | Continued
-)
+Event = Forked | ForkFailed | Readied | Left | BoardRead | Exited | StopAsked | ReloadAsked | ScaleAsked | Continued

@@ -1,7 +1,7 @@
 """The life of one spirit: its phases, the moves between them, and the record that the pool keeps of it.
 
-Rule 1: everything that a spirit can be stands in ``Phase``, everything that can happen to it in ``Move``, and what is not in
-``MOVES`` raises. The diagram in docs/reference/states.md is drawn from this table.
+Rule 1: everything that a spirit can be stands in ``Phase``, everything that can happen to it in ``Move``, and what is
+not in ``MOVES`` raises. The diagram in docs/reference/states.md is drawn from this table.
 
 Rule 2: every phase that has a process has a way out and a deadline (``Record.due``). Even SIGKILL has one: a process in
 uninterruptible sleep outlives it, so after ``kill_timeout`` the spirit is LOST: reported, no longer counted, and still

@@ -87,8 +87,12 @@ class Policy:
         most=1e9,
     )
     intensity: int = option(
-        5, Kind.WHOLE, "So many early deaths within intensity_period make the pool degraded.", why="one bad job is no trend",
-        least=1, most=1_000_000,
+        5,
+        Kind.WHOLE,
+        "So many early deaths within intensity_period make the pool degraded.",
+        why="one bad job is no trend",
+        least=1,
+        most=1_000_000,
     )
     intensity_period: float = option(
         60.0, Kind.SECONDS, "The length of that window.", why="a human's idea of 'keeps crashing'", least=0.01, most=1e9

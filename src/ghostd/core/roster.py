@@ -1,0 +1,91 @@
+"""Who is there: the records of a pool's spirits, the seats they hold, and how many of each kind there are."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ghostd.core.phases import SERVING, Generation, Phase, Record, SpiritId
+
+
+@dataclass(slots=True)
+class Tally:
+    """The spirits counted: of the generation that is wanted, of others, and those that leave."""
+
+    coming: int = 0  # wanted generation: ordered or booting
+    ready: int = 0  # wanted generation
+    stale: int = 0  # another generation: ordered or booting
+    old: int = 0  # another generation: ready
+    leaving: int = 0
+
+    @property
+    def new(self) -> int:
+        """All that hold a place of the wanted generation."""
+        return self.coming + self.ready
+
+    @property
+    def all_ready(self) -> int:
+        """All that work, of whatever generation."""
+        return self.ready + self.old
+
+    @property
+    def living(self) -> int:
+        """All that count for the spare rule: not the silent, killed and lost, whose seats were refilled."""
+        return self.coming + self.ready + self.stale + self.old + self.leaving
+
+
+class Roster:
+    """The records by serial. A seat is held from the order to spawn until the burial; the lowest free one is next."""
+
+    def __init__(self) -> None:
+        self._records: dict[SpiritId, Record] = {}
+        self._serial = 0
+        self._free_seats: list[int] = []  # a heap
+        self._seats = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records; the roster may change meanwhile."""
+        return iter(list(self._records.values()))
+
+    def __getitem__(self, spirit: SpiritId) -> Record:
+        return self._records[spirit]
+
+    def get(self, spirit: SpiritId) -> Record | None:
+        """The record, or None once the spirit is gone."""
+        return self._records.get(spirit)
+
+    def enter(self, generation: Generation, streak: int) -> Record:
+        """A new spirit, with a serial and a seat."""
+        self._serial += 1
+        if self._free_seats:
+            seat = heapq.heappop(self._free_seats)
+        else:
+            seat, self._seats = self._seats, self._seats + 1
+        record = Record(SpiritId(self._serial), seat, generation, streak)
+        self._records[record.spirit] = record
+        return record
+
+    def leave(self, record: Record) -> None:
+        """The spirit is gone: its seat is free."""
+        assert record.phase is Phase.GONE, "only the gone give up their seat"
+        del self._records[record.spirit]
+        heapq.heappush(self._free_seats, record.seat)
+
+    def overdue(self, now: float) -> list[Record]:
+        """Those whose phase has lasted for too long."""
+        return [record for record in self._records.values() if record.due <= now]
+
+    def tally(self, generation: Generation) -> Tally:
+        """Counts come from the thing counted, each time anew."""
+        tally = Tally()
+        for record in self._records.values():
+            if record.phase is Phase.LEAVING:
+                tally.leaving += 1
+            elif record.phase in SERVING:
+                ready = record.phase is Phase.READY
+                if record.generation == generation:
+                    tally.ready += ready
+                    tally.coming += not ready
+                else:
+                    tally.old += ready
+                    tally.stale += not ready
+        return tally

@@ -1,0 +1,64 @@
+"""A frozen view of a pool at one moment: the one thing that status, metrics and dashboards read."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ghostd.core.phases import Generation, Phase, Record, SpiritId
+
+
+class State(Enum):
+    """What the pool as a whole is doing."""
+
+    STARTING = "starting"  # has never been whole
+    WHOLE = "whole"
+    SHORT = "short"  # fewer ready than wanted; replacements are under way
+    DEGRADED = "degraded"  # keeps losing spirits early
+    RELOADING = "reloading"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class SpiritView:
+    """One spirit. Times in seconds."""
+
+    spirit: SpiritId
+    seat: int
+    generation: Generation
+    phase: Phase
+    age: float  # since the fork
+    silence: float  # since the last beat that the manager has read
+
+
+def view(record: Record, now: float) -> SpiritView:
+    """One record as a reader may see it."""
+    age = now - record.born if record.born else 0.0
+    silence = now - record.beat if record.beat else 0.0
+    return SpiritView(record.spirit, record.seat, record.generation, record.phase, age, silence)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has happened since the pool began. The pool counts in one of these; a snapshot has a copy."""
+
+    forked: int = 0
+    failed_forks: int = 0
+    ended: int = 0
+    early_deaths: int = 0
+    silenced: int = 0
+    killed: int = 0
+    lost: int = 0
+    reloads: int = 0
+    failed_reloads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The pool at one moment."""
+
+    state: State
+    wanted: int
+    ready: int  # have said ready, are not leaving, and were not found silent
+    generation: Generation
+    spirits: tuple[SpiritView, ...]  # by seat
+    totals: Totals
