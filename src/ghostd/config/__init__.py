@@ -1,0 +1,42 @@
+"""Gathers the options that each package owns into one frozen Config.
+
+Keyword arguments, the TOML schema, the flags, the environment and the reference page all come from the declarations in
+the records; nothing about a single option is said here.
+"""
+
+from ghostd.config.flags import add_flags, flag_layer, reference
+from ghostd.config.gathering import (
+    Config,
+    Layer,
+    Setting,
+    gather,
+    options,
+    problems,
+    settings,
+    trace,
+)
+from ghostd.config.sources import TomlFile, class_layer, environ_layer, read_toml, toml_layer
+from ghostd.config.texts import as_text, hint, nearest, shown
+
+__all__ = [
+    "Config",
+    "Layer",
+    "Setting",
+    "TomlFile",
+    "add_flags",
+    "as_text",
+    "class_layer",
+    "environ_layer",
+    "flag_layer",
+    "gather",
+    "hint",
+    "nearest",
+    "options",
+    "problems",
+    "read_toml",
+    "reference",
+    "settings",
+    "shown",
+    "toml_layer",
+    "trace",
+]

@@ -1,0 +1,71 @@
+"""Options as flags of a command line, and as the reference page: both are drawn from the declarations."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from ghostd.config.gathering import ALIASES, RECORDS, Layer, options
+from ghostd.config.sources import typed, variable_of
+from ghostd.config.texts import as_text
+from ghostd.options import Kind, Option, declared
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_flags(parser: "argparse.ArgumentParser") -> None:
+    """Add a flag for each option that a text can give. What was not given is not in the namespace."""
+    for home, record in RECORDS.items():
+        group = parser.add_argument_group(f"{home} options")
+        for name, opt in declared(record).items():
+            if opt.kind is Kind.OBJECT:
+                continue
+            _add_flag(group, name, opt, _help(record, name, opt))
+            for alias in (alias for alias, meant in ALIASES.items() if meant == name):
+                _add_flag(group, alias, opt, f"The same as {flag_of(name)}, which wins.")
+
+
+def flag_layer(namespace: "argparse.Namespace") -> Layer:
+    """The options among what argparse found, typed; raises OptionError naming the flag."""
+    given = {name: text for name, text in vars(namespace).items() if ALIASES.get(name, name) in options()}
+    return Layer({name: typed(name, text, flag_of(name)) for name, text in given.items()}, flag_of)
+
+
+def flag_of(name: str) -> str:
+    """The flag of an option."""
+    return "--" + name.replace("_", "-")
+
+
+def _add_flag(group: Any, dest: str, opt: Option, words: str) -> None:  # noqa: ANN401  argparse hides its type
+    import argparse  # noqa: PLC0415  a ghost of a script needs none
+
+    shape: dict[str, Any] = {"metavar": "|".join(opt.choices) or opt.kind.name}
+    if opt.kind is Kind.FLAG:
+        shape = {"nargs": "?", "const": "true", "metavar": "true|false"}
+    group.add_argument(flag_of(dest), dest=dest, default=argparse.SUPPRESS, help=words.replace("%", "%%"), **shape)
+
+
+def _help(record: Any, name: str, opt: Option) -> str:  # noqa: ANN401  a class of options
+    default = _default(record, name, opt)
+    return f"{opt.help} Default: {default}." if default else opt.help
+
+
+def reference() -> str:
+    """The reference of all options as Markdown, one table a record; the page of the docs is made of it."""
+    parts = []
+    for home, record in RECORDS.items():
+        rows = [f"| {' | '.join(_row(record, name, opt))} |" for name, opt in declared(record).items()]
+        head = "| option | takes | default | flag, variable | what it does, and why so |\n|---|---|---|---|---|"
+        parts.append("\n".join([f"## {home}", "", head, *rows, ""]))
+    return "\n".join(parts)
+
+
+def _row(record: Any, name: str, opt: Option) -> tuple[str, ...]:  # noqa: ANN401  a class of options
+    spelled = "in a program only" if opt.kind is Kind.OBJECT else f"`{flag_of(name)}` `{variable_of(name)}`"
+    default = _default(record, name, opt)
+    cells = (f"`{name}`", opt.allowed, f"`{default}`" if default else "none", spelled, f"{opt.help} *{opt.why}*")
+    return tuple(cell.replace("|", "\\|") for cell in cells)
+
+
+def _default(record: Any, name: str, opt: Option) -> str:  # noqa: ANN401  a class of options
+    (value,) = (field.default for field in dataclasses.fields(record) if field.name == name)
+    return as_text(value, opt)

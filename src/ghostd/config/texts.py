@@ -1,0 +1,101 @@
+"""Texts become values by an option's kind, and values texts. Strict: what is not plainly meant is not guessed."""
+
+from collections.abc import Callable
+
+from ghostd.options import Kind, Option
+
+TRUE_TEXTS = ("true", "yes", "on", "1")
+FALSE_TEXTS = ("false", "no", "off", "0")
+DIGITS_MAX = 18  # so a whole number fits 64 bits
+SHOWN_MAX = 80  # characters of a value that an error message has room for
+
+
+def read_text(text: str, opt: Option) -> object:
+    """The value that a flag or variable means; None when it means none that the kind has."""
+    return _READERS[opt.kind](text)
+
+
+def _read_whole(text: str) -> int | None:
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) <= DIGITS_MAX else None
+
+
+def _read_seconds(text: str) -> float | None:
+    if not set(text) <= set("0123456789.eE+-"):  # float() would take inf, nan, 1_0 and the digits of other scripts
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _read_flag(text: str) -> bool | None:
+    return True if text.lower() in TRUE_TEXTS else False if text.lower() in FALSE_TEXTS else None
+
+
+def _read_mode(text: str) -> int | None:
+    digits = text.lower().removeprefix("0o")
+    return int(digits, 8) if digits and set(digits) <= set("01234567") and len(digits) <= DIGITS_MAX else None
+
+
+def _read_name(text: str) -> str | int:
+    number = _read_whole(text)
+    return text if number is None else number
+
+
+def _read_names(text: str) -> list[str | int]:
+    return [_read_name(one.strip()) for one in text.split(",")]
+
+
+def _read_nothing(_text: str) -> None:
+    return None  # only a program can give an object
+
+
+_READERS: dict[Kind, Callable[[str], object]] = {
+    Kind.SECONDS: _read_seconds,
+    Kind.WHOLE: _read_whole,
+    Kind.FLAG: _read_flag,
+    Kind.TEXT: str,
+    Kind.PATH: str,
+    Kind.NAME: _read_name,
+    Kind.NAMES: _read_names,
+    Kind.MODE: _read_mode,
+    Kind.CHOICE: str,
+    Kind.OBJECT: _read_nothing,
+}
+
+
+def as_text(value: object, opt: Option) -> str:
+    """A value as one would write it in a flag or variable."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if opt.kind is Kind.MODE and isinstance(value, int):
+        return f"{value:04o}"
+    if opt.kind is Kind.SECONDS and isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(one) for one in value)
+    return "" if value is None else str(value)
+
+
+def shown(value: object) -> str:
+    """A value for an error message: its repr, cut short; a number that Python refuses to print is told by its type."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 3] + "..."
+
+
+def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str | None:
+    """The known name that looks most like it."""
+    import difflib  # noqa: PLC0415  only where something is wrong already
+
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def hint(name: str, known: list[str]) -> str:
+    """``; did you mean NAME?`` where one is near, else nothing."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
