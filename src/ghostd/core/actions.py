@@ -68,7 +68,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Rouse:
-    """Have a silent spirit write its stacks, ask it to quit and let it go on if it was stopped, for ``limit`` seconds."""
+    """Have a silent spirit write its stacks, ask it to quit, and let it go on if it was stopped; as in Ask."""
 
     spirit: SpiritId
     reason: Reason

@@ -260,7 +260,7 @@ class Pool:
                     self._orders.append(do.Abandon(record.spirit, Reason.OUTLIVED, now - record.since))
                     record.move(Move.OUTLIVE, now)
                 case _:
-                    pass  # READY without a fresh reading: the deadline stands, the caller reads the board and comes back
+                    pass  # READY, no fresh reading: the deadline stands, the caller reads the board and comes back
 
     def _maintain(self, now: float) -> None:
         self._turn_generation()

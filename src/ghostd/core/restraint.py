@@ -1,7 +1,7 @@
-"""Holds replacements back when spirits die early, says when that is a trend, and holds forks back when the kernel refuses.
+"""Holds replacements back when spirits die early, and forks when the kernel refuses them.
 
-A **hold** is a vacancy that may not be filled yet. It remembers how many early deaths in a row led to it, and the spirit that
-fills it inherits that streak, so that a crash loop slows down by itself wherever in the pool it sits.
+A **hold** is a vacancy that may not be filled yet. It remembers how many early deaths in a row led to it, and the
+spirit that fills it inherits that streak, so that a crash loop slows down by itself wherever in the pool it sits.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Reloads: which generation is wanted, which one to return to, and whether one more reload waits.
 
-A rollout ends in the new generation or in the old one, never in neither. One runs at a time, and one more may wait: a storm of
-requests builds two generations, not a hundred.
+A rollout ends in the new generation or in the old one, never in neither. One runs at a time, and one more may wait: a
+storm of requests builds two generations, not a hundred.
 """
 
 from collections.abc import Iterator
