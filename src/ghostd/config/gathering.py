@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ghostd.config.texts import hint, shown
 from ghostd.core.policy import Policy
@@ -17,8 +17,8 @@ from ghostd.errors import OptionError, UserError
 from ghostd.log import LogOptions
 from ghostd.options import Kind, Option, declared
 
-RECORDS: dict[str, Any] = {"policy": Policy, "daemon": DaemonOptions, "log": LogOptions}
-ALIASES: dict[str, str] = {"workers": "spirits"}  # the field's word and ours; ours wins where both stand in one place
+RECORDS: Final[dict[str, Any]] = {"policy": Policy, "daemon": DaemonOptions, "log": LogOptions}
+ALIASES: Final[dict[str, str]] = {"workers": "spirits"}  # the field's word and ours; ours wins where both stand
 DEFAULT_ORIGIN = "default"
 WHOLE_BITS_MAX = 63  # a larger number fits no call of the kernel, and Python may refuse even to print it
 
@@ -119,8 +119,8 @@ def _read(layer: Mapping[str, object]) -> Iterator[Setting]:
 def _unknown(setting: Setting) -> UserError:
     known = sorted([*options(), *ALIASES])
     return setting.error(
-        f"unknown option {shown(setting.name)} (from {setting.origin}){hint(setting.name, known)}; "
-        f"the options are {', '.join(known)}"
+        f"unknown option {shown(setting.name)} (from {setting.origin}){hint(setting.name, known)} "
+        f"The options are {', '.join(known)}."
     )
 
 

@@ -1,6 +1,7 @@
 """Texts become values by an option's kind, and values texts. Strict: what is not plainly meant is not guessed."""
 
 from collections.abc import Callable
+from typing import Final
 
 from ghostd.options import Kind, Option
 
@@ -51,7 +52,7 @@ def _read_nothing(_text: str) -> None:
     return None  # only a program can give an object
 
 
-_READERS: dict[Kind, Callable[[str], object]] = {
+_READERS: Final[dict[Kind, Callable[[str], object]]] = {
     Kind.SECONDS: _read_seconds,
     Kind.WHOLE: _read_whole,
     Kind.FLAG: _read_flag,
@@ -96,6 +97,6 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str | None:
 
 
 def hint(name: str, known: list[str]) -> str:
-    """``; did you mean NAME?`` where one is near, else nothing."""
+    """How a sentence ends that says a name is unknown: ``; did you mean NAME?`` where one is near, else a full stop."""
     near = nearest(name, known)
-    return f"; did you mean {near}?" if near else ""
+    return f"; did you mean {near}?" if near else "."
