@@ -1,0 +1,202 @@
+"""The board: shared memory with one page a seat, written by one process only; and the doorbell, which says only "look".
+
+One writer a page, words of 64 bits, no lock: a word is written and read whole by the hardware, so nothing is ever torn,
+and a writer killed in the middle of anything leaves no lock held. A newborn keeps its own page and nothing else.
+"""
+
+import ctypes
+import fcntl
+import os
+from contextlib import suppress
+from typing import Final
+
+from ghostd.linux import process
+from ghostd.linux.process import PAGE
+
+BEAT: Final = 0  # monotonic nanoseconds of the last sign of life
+BUSY_UNTIL: Final = 1  # monotonic nanoseconds until which silence is announced
+STATE: Final = 2  # one of the three below
+BOOTING: Final = 0
+READY: Final = 1
+LEAVING: Final = 2
+WORDS: Final = PAGE // 8  # of a page; those after STATE are free
+
+MOST_SEATS: Final = 1 << 18  # 1 GiB of pages; a bound on what a wrong seat can cost
+_CHUNK: Final = 256  # seats mapped at once: a megabyte of addresses, in which memory is taken only by seats in use
+_NO_EXEC_SEAL: Final = 0x0008  # MFD_NOEXEC_SEAL, since Linux 6.3, where a setting may refuse a memfd without it
+
+Cell = tuple[int, int, int]  # beat, busy until, state
+
+
+class Board:
+    """The shared memory of all seats, as the manager sees it.
+
+    It is one memfd that only grows, sealed so that nobody can cut memory off from under a reader; its maps are kept
+    from every child. Without memfd it is nameless shared memory, of which a newborn unmaps what is not its own.
+    """
+
+    def __init__(self, *, use_memfd: bool = True) -> None:
+        process.load()
+        self._fd = _memfd() if use_memfd else -1
+        self._chunks: list[memoryview] = []
+        self._addresses: list[int] = []
+        self._backed = 0  # seats whose memory is there for sure
+
+    def fileno(self) -> int:
+        """The memfd, which a newborn needs until it has adopted its page; -1 without one."""
+        return self._fd
+
+    def prepare(self, seat: int) -> None:
+        """Make the seat's page exist, and zero it; before the fork. OSError when there is no memory for it."""
+        assert 0 <= seat < MOST_SEATS, f"seat {seat} is not on the board: 0 to {MOST_SEATS - 1}"
+        while seat >= len(self._chunks) * _CHUNK:
+            self._grow()
+        if seat >= self._backed:
+            self._back(seat + 1)
+        ctypes.memset(self._address(seat), 0, PAGE)
+
+    def read(self, seat: int) -> Cell:
+        """The seat's (beat, busy until, state): whatever its spirit wrote there, which may be anything."""
+        words = self._chunks[seat // _CHUNK]
+        at = seat % _CHUNK * WORDS
+        return words[at], words[at + 1], words[at + 2]
+
+    def read_all(self) -> list[Cell]:
+        """What :meth:`read` gives, for each seat from 0 to the highest ever prepared: the quick way to read many."""
+        cells: list[Cell] = []
+        for words in self._chunks:
+            beats, busy, states = (words[word::WORDS].tolist() for word in (BEAT, BUSY_UNTIL, STATE))
+            cells += zip(beats, busy, states, strict=True)
+        del cells[self._backed :]
+        return cells
+
+    def adopt(self, seat: int) -> "Page":
+        """Called in the newborn, once: keep this seat's page, and give up everything else of the board."""
+        self._chunks.clear()
+        if self._fd >= 0:
+            address = process.map_shared(self._fd, seat * PAGE, PAGE)
+            os.close(self._fd)
+            self._fd = -1
+        else:
+            address = self._address(seat)
+            self._unmap_all_but(address)
+        self._addresses.clear()
+        return Page(address)
+
+    def close(self) -> None:
+        """Give the memory back; a second time does nothing. Pages that spirits hold live on until they end."""
+        self._chunks.clear()
+        for address in self._addresses:
+            process.unmap(address, _CHUNK * PAGE)
+        self._addresses.clear()
+        self._backed = 0
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _grow(self) -> None:
+        begin, length = len(self._chunks) * _CHUNK * PAGE, _CHUNK * PAGE
+        if self._fd >= 0:
+            os.ftruncate(self._fd, begin + length)
+        address = process.map_shared(self._fd, begin, length)
+        if self._fd >= 0:
+            process.keep_from_children(address, length)
+        self._addresses.append(address)
+        self._chunks.append(_words(address, _CHUNK))
+
+    def _back(self, seats: int) -> None:
+        # Where memory is short this fails; a write to the map would be a SIGBUS instead.
+        if self._fd >= 0:
+            os.posix_fallocate(self._fd, self._backed * PAGE, (seats - self._backed) * PAGE)
+        self._backed = seats
+
+    def _address(self, seat: int) -> int:
+        return self._addresses[seat // _CHUNK] + seat % _CHUNK * PAGE
+
+    def _unmap_all_but(self, page: int) -> None:
+        length = _CHUNK * PAGE
+        for begin in self._addresses:
+            end = begin + length
+            for start, stop in ((begin, page), (page + PAGE, end)) if begin <= page < end else ((begin, end),):
+                if start < stop:
+                    process.unmap(start, stop - start)
+
+
+class Page:
+    """The one page of the board that a spirit has."""
+
+    __slots__ = ("_address", "words")
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+        self.words: memoryview = _words(address, 1)
+
+    def mute(self) -> None:
+        """Make the page private to this process, in its place: for a process that a spirit forked.
+
+        The same `words` go on working and keep their content, but nobody else sees what is written there from now on.
+        """
+        content = bytes(self.words)
+        process.map_private_over(self._address, PAGE)
+        self.words.cast("B")[:] = content
+
+
+class Doorbell:
+    """Wakes the manager; carries nothing. Anybody may ring, only the manager answers.
+
+    A pipe and no eventfd: the manager's end is a description of its own, so that nobody who holds the other end can
+    make the manager's read block.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Readable when somebody has rung."""
+        return self._reader
+
+    def ring_fileno(self) -> int:
+        """The end that a spirit keeps."""
+        return self._writer
+
+    def ring(self) -> None:
+        """Have the manager look; never blocks. Does nothing when it rings already, or when nobody is there to hear."""
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._writer, b"\0")
+
+    def drain(self) -> bool:
+        """Stop the ringing; whether it rang. What rings from now on is heard the next time."""
+        try:
+            return bool(os.read(self._reader, 65536))
+        except BlockingIOError:
+            return False
+
+    def adopt(self) -> None:
+        """Called in the newborn: keep the ringing end only."""
+        if self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+    def close(self) -> None:
+        """Close both ends; a second time does nothing."""
+        self.adopt()
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
+
+def _memfd() -> int:
+    flags = getattr(os, "MFD_CLOEXEC", 0) | getattr(os, "MFD_ALLOW_SEALING", 0)
+    for more in (_NO_EXEC_SEAL, 0):
+        try:
+            fd = os.memfd_create("board", flags | more)
+        except (AttributeError, OSError):
+            continue  # a kernel that does not know the flag, or has no memfd at all
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        return fd
+    return -1
+
+
+def _words(address: int, pages: int) -> memoryview:
+    # No owner: nothing unmaps these addresses but the board itself, in the process that mapped them.
+    return memoryview((ctypes.c_uint8 * (pages * PAGE)).from_address(address)).cast("B").cast("Q")

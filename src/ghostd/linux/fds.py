@@ -1,0 +1,87 @@
+"""Descriptors: which are open, which stay open, and how many there may be. No call here loops up to a limit."""
+
+import os
+import resource
+from collections.abc import Iterable
+from contextlib import suppress
+
+from ghostd.linux import process
+
+_LAST = 2**31 - 1  # the highest number that a descriptor can have
+
+
+def close_all_but(keep: Iterable[int]) -> None:
+    """Close every descriptor that is not in `keep`."""
+    gaps = list(_gaps(sorted(set(keep))))
+    if not all(process.close_range(first, last) for first, last in gaps):
+        _close_listed(gaps)
+
+
+def census() -> dict[int, str]:
+    """Each open descriptor of this process and what it is, in the words of /proc: `pipe:[12]`, `/dev/null`."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that listed the folder
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def ensure_stdio() -> None:
+    """Open /dev/null as each of 0, 1 and 2 that is closed: else the next socket would become somebody's stderr."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY)
+        if fd > 2:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
+
+
+def redirect_stdio(fd: int | None = None) -> None:
+    """Read from /dev/null as stdin, and write stdout and stderr to `fd`, or to /dev/null as well."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY)
+    os.dup2(null, 0)
+    for standard in (1, 2):
+        os.dup2(null if fd is None else fd, standard)
+    if null > 2:
+        os.close(null)
+
+
+def raise_limit(count: int) -> tuple[int, int] | None:
+    """Raise the soft limit on descriptors so that `count` can be open, as far as the hard one allows.
+
+    Gives the limits as they were, for :func:`restore_limit` in a child; None when nothing had to or could be changed.
+    """
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return None
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return before
+
+
+def restore_limit(before: tuple[int, int] | None) -> None:
+    """Undo :func:`raise_limit`, in the process itself or in a child of it."""
+    if before is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def pipe_cloexec() -> tuple[int, int]:
+    """A reading and a writing end that no exec passes on: a life pipe, whose EOF says that all writers are gone."""
+    return os.pipe2(os.O_CLOEXEC)
+
+
+def _gaps(kept: list[int]) -> Iterable[tuple[int, int]]:
+    first = 0
+    for fd in kept:
+        if fd > first:
+            yield first, fd - 1
+        first = fd + 1
+    yield first, _LAST
+
+
+def _close_listed(gaps: list[tuple[int, int]]) -> None:
+    """For a kernel without close_range: only those that are open, never each number up to the limit."""
+    for fd in census():
+        if any(first <= fd <= last for first, last in gaps):
+            with suppress(OSError):  # it may be gone by now
+                os.close(fd)

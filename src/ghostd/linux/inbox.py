@@ -1,0 +1,110 @@
+"""Signals as something to wait for: a descriptor that is readable when one has come, and a list of those that have.
+
+The handlers do next to nothing; what wakes is the byte that C code writes to a pipe (signal.set_wakeup_fd). A handler
+that writes that byte itself loses wake-ups: https://github.com/python/cpython/issues/98140.
+"""
+
+import fcntl
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Self
+
+Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
+MOST_OF_A_KIND: int = 64  # of one drain: nobody means more presses of a key than that
+
+# Python itself ignores these, so that a write to a closed socket or a full quota is an exception and no death.
+_IGNORED_BY_PYTHON = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+_UNCATCHABLE = frozenset({signal.SIGKILL, signal.SIGSTOP})
+
+
+class Inbox:
+    """Takes the given signals for as long as it is open; made in the main thread, one at a time.
+
+    Which signals came is read from the pipe, in their order. Should a flood fill it, bytes are lost, but no kind: the
+    handlers have noted each kind beside it.
+    """
+
+    def __init__(self, signals: Iterable[int]) -> None:
+        self._noted: set[int] = set()
+        self._before: dict[int, Handler] = {}
+        self._wanted = frozenset(int(signum) for signum in signals)
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._room = fcntl.fcntl(self._reader, fcntl.F_GETPIPE_SZ)
+        self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        try:
+            for signum in sorted(self._wanted):
+                self._before[signum] = signal.signal(signum, self._note)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Readable when a signal has come."""
+        return self._reader
+
+    def drain(self) -> list[int]:
+        """The signals that came since the last call, in order; of a kind at most MOST_OF_A_KIND, and never none."""
+        came = self._read()
+        signals = [signum for signum in came if signum in self._wanted]
+        if len(signals) > MOST_OF_A_KIND:
+            signals = _capped(signals)
+        if len(came) * 2 >= self._room:
+            # The pipe may have been full. A kind whose byte comes only now may be told twice, which beats never.
+            signals += sorted(self._noted.difference(signals))
+        self._noted.clear()
+        return signals
+
+    def close(self) -> None:
+        """Give every signal and the wakeup descriptor back to whom they belonged; a second time does nothing."""
+        if self._reader < 0:
+            return
+        signal.set_wakeup_fd(self._wakeup_before)
+        for signum, handler in self._before.items():
+            if handler is not None:  # None: set by C code, which only C code can set again
+                signal.signal(signum, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+        self._reader = self._writer = -1
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self._noted.add(signum)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._reader, self._room)  # what a flood adds meanwhile waits for the next call
+        except BlockingIOError:
+            return b""
+
+
+def reset_all() -> None:
+    """Forget every handler, as a newborn must: no wakeup descriptor, and each signal does what the system has it do.
+
+    SIGPIPE and SIGXFSZ alone are ignored, as in any Python. The caller empties the mask afterwards.
+    """
+    signal.set_wakeup_fd(-1)
+    for signum in signal.valid_signals():
+        if signum in _UNCATCHABLE:
+            continue
+        wanted = signal.SIG_IGN if signum in _IGNORED_BY_PYTHON else signal.SIG_DFL
+        if signal.getsignal(signum) is not wanted:
+            signal.signal(signum, wanted)
+
+
+def _capped(signals: list[int]) -> list[int]:
+    told: Counter[int] = Counter()
+    kept = []
+    for signum in signals:
+        told[signum] += 1
+        if told[signum] <= MOST_OF_A_KIND:
+            kept.append(signum)
+    return kept

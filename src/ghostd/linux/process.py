@@ -1,0 +1,119 @@
+"""What a process says about itself to the kernel, and the few calls that Python has no name for.
+
+They go through ctypes. Loading it costs milliseconds and memory, so :func:`load` is called once, before the first fork;
+after that a call costs a microsecond, in the manager and in each child alike.
+"""
+
+import ctypes
+import functools
+import os
+
+PAGE: int = os.sysconf("SC_PAGE_SIZE")
+
+# The numbers of linux/prctl.h, asm-generic/mman.h and linux/capability.h; they are the same on every machine.
+_PR_SET_PDEATHSIG = 1
+_PR_GET_DUMPABLE = 3
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_PROT_READ_WRITE = 1 | 2
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
+_MADV_DONTFORK = 10
+_CLOSE_RANGE = 436
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_FAILED = ctypes.c_void_p(-1).value  # what mmap gives when it fails
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """Load the C library, once; called before the first fork, so that no child has to."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    address, length, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    libc.mmap.restype = address
+    libc.mmap.argtypes = (address, length, number, number, number, ctypes.c_int64)
+    libc.munmap.argtypes = (address, length)
+    libc.madvise.argtypes = (address, length, number)
+    libc.prctl.argtypes = (number, *[ctypes.c_ulong] * 4)
+    libc.syscall.argtypes = (ctypes.c_long, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
+    libc.syscall.restype = ctypes.c_long
+    return libc
+
+
+def die_with_parent(signum: int) -> None:
+    """Have the kernel send `signum` to this process when the thread that forked it ends.
+
+    A parent that ended before this call sends nothing: compare os.getppid() with the parent's pid afterwards. A change
+    of uid and an exec of a set-user-id program clear it: call it after becoming another user.
+    """
+    _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signum)
+
+
+def become_subreaper(adopt: bool = True) -> None:  # noqa: FBT001, FBT002  one flag, and the name asks for it
+    """Become the parent of each descendant that loses its own, or stop being it."""
+    _prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, int(adopt))
+
+
+def set_dumpable(dumpable: bool) -> None:  # noqa: FBT001  one flag, and the name asks for it
+    """Allow or forbid core dumps of this process, and that others of its user trace it or read its memory."""
+    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, int(dumpable))
+
+
+def is_dumpable() -> bool:
+    """Whether :func:`set_dumpable` allows it now."""
+    return bool(load().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability: effective, permitted, inheritable and, with them, ambient."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if load().capset(header, nothing) != 0:
+        raise _fault("capset")
+
+
+def close_range(first: int, last: int) -> bool:
+    """Close every descriptor from `first` to `last` in one call; False when this kernel cannot."""
+    return bool(load().syscall(_CLOSE_RANGE, first, last, 0) == 0)
+
+
+def map_shared(fd: int, offset: int, length: int) -> int:
+    """The address of `length` bytes of `fd`, or of fresh shared memory when fd is -1. It keeps no descriptor open.
+
+    Unlike Python's own mmap, which duplicates the descriptor and holds the copy for as long as the map lives.
+    """
+    flags = _MAP_SHARED if fd >= 0 else _MAP_SHARED | _MAP_ANONYMOUS
+    return _mmap(0, length, flags, fd, offset)
+
+
+def map_private_over(address: int, length: int) -> None:
+    """Put fresh private memory in the place of what is mapped at `address`; pointers into it go on working."""
+    _mmap(address, length, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED, -1, 0)
+
+
+def unmap(address: int, length: int) -> None:
+    """Undo a map, or a part of one; nothing may hold a pointer into it any more."""
+    if load().munmap(address, length) != 0:
+        raise _fault("munmap")
+
+
+def keep_from_children(address: int, length: int) -> None:
+    """Leave a map out of every later child: there its addresses are not mapped at all."""
+    if load().madvise(address, length, _MADV_DONTFORK) != 0:
+        raise _fault("madvise")
+
+
+def _mmap(address: int, length: int, flags: int, fd: int, offset: int) -> int:
+    found = load().mmap(address, length, _PROT_READ_WRITE, flags, fd, offset)
+    if found is None or found == _FAILED:
+        raise _fault("mmap")
+    return int(found)
+
+
+def _prctl(name: str, number: int, value: int) -> None:
+    if load().prctl(number, value, 0, 0, 0) != 0:
+        raise _fault(f"prctl({name})")
+
+
+def _fault(call: str) -> OSError:
+    errno = ctypes.get_errno()
+    return OSError(errno, f"{call}: {os.strerror(errno)}")
