@@ -1,0 +1,1 @@
+"""The benchmark of ghostd: each figure beside its baseline in the same run, for a time of another day says nothing."""

@@ -1,0 +1,99 @@
+"""``python -m bench``: measure, show, and end every process that was started, whatever happens in between."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import importlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import procs
+from bench.harness import Bench
+from bench.pools import ROOT, CannotMeasureError
+from bench.report import Report, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from bench.report import Figure
+
+# In the order of the table of promises; the one that is gentle to the machine follows the one that is not.
+NAMES = (
+    "tick", "idle", "recover", "start", "hang", "stop", "command", "memory", "leak", "sim", "bound", "orphans", "peers",
+)  # fmt: skip
+HISTORY = ROOT / "bench" / "history.jsonl"
+
+
+def main() -> int:
+    """Return 0 if each goal that was measured was met, 1 if one was missed."""
+    options = _options()
+    procs.become_subreaper()
+    signal.signal(signal.SIGTERM, _end)
+    report = Report(_facts(quick=options.quick))
+    bench = Bench(quick=options.quick)
+    try:
+        for name in options.only or NAMES:
+            for figure in _measured(name, bench):
+                report.figures.append(figure)
+    finally:
+        left = procs.sweep()
+        if report.figures:
+            sys.stdout.write("\n" + report.table())
+        if left:
+            sys.stdout.write(f"{left} processes were still there at the end and were killed\n")
+    if options.json:
+        Path(options.json).write_text(report.to_json() + "\n", "utf-8")
+    if options.record:
+        report.record(HISTORY)
+    return int(any(figure.met is False for figure in report.figures))
+
+
+def _measured(name: str, bench: Bench) -> Iterator[Figure]:
+    began = time.monotonic()
+    sys.stderr.write(f"{name} … ")
+    sys.stderr.flush()
+    try:
+        module = importlib.import_module("bench.peers" if name == "peers" else f"bench.measure.{name}")
+        yield from module.measure(bench)
+    except (CannotMeasureError, OSError, subprocess.SubprocessError) as error:
+        yield missing(name, str(error))
+    sys.stderr.write(f"{time.monotonic() - began:.0f} s\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer of each, in under three minutes")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--json", metavar="FILE", help="write everything there, too")
+    parser.add_argument("--record", action="store_true", help=f"append the ratios to {HISTORY.relative_to(ROOT)}")
+    return parser.parse_args()
+
+
+def _facts(*, quick: bool) -> dict[str, str]:
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "commit": git.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cores": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "form": "quick" if quick else "full",
+    }
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    del frame
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One module a figure; each has ``measure(bench) -> Iterator[Figure]`` and cleans up what it starts."""

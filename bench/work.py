@@ -1,0 +1,119 @@
+"""What the spirits of the benchmark do: the same functions under ghostd, the bare manager and the peers.
+
+``tick`` is the manager's heartbeat: it returns false once the spirit is to leave.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from bench.witness import Order, Witness
+
+Tick = Callable[[], object]
+TURNS, LOOPS = 15, 10_000
+TRACED_TICKS = 10_000
+MARK = "/ghostd-bench-mark-"  # a file that is not there
+
+
+def steady(tick: Tick, witness: Witness, period: float) -> None:
+    """Tick once each period, as an honest spirit does."""
+    if tick():
+        witness.tell()
+    while tick():
+        time.sleep(period)
+
+
+def waiting(tick: Tick, witness: Witness, period: float) -> None:
+    """Wait for the signal that ends it: a spirit that finishes at once."""
+    del period
+    if tick():
+        witness.tell()
+    while True:
+        signal.pause()
+
+
+def obedient(tick: Tick, witness: Witness, period: float) -> None:
+    """Stamp each tick on the table and do what it orders: leave, or hang in one of the ways that a spirit can."""
+    words = witness.open_table()
+    words[1] = Order.NONE  # a former process of this pid may have had orders
+    if tick():
+        words[0] = time.monotonic_ns()
+        witness.tell()
+    while tick():
+        words[0] = time.monotonic_ns()
+        if words[1] == Order.LEAVE:
+            return
+        if words[1] == Order.GO_DEAF:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while words[1] in (Order.LOOP, Order.GO_DEAF):
+            pass
+        time.sleep(period)
+
+
+def brief(tick: Tick, witness: Witness, period: float) -> None:
+    """Leave after the first tick: a life of no length, for the count of lives."""
+    del period
+    if tick():
+        witness.tell()
+
+
+def stubborn(tick: Tick, witness: Witness, period: float) -> None:
+    """Tick, and go on whatever the manager asks."""
+    tick()
+    witness.tell()
+    while True:
+        tick()
+        time.sleep(period)
+
+
+def unready(tick: Tick, witness: Witness, period: float) -> None:
+    """Never have a first tick; tell the benchmark that it is there, and sleep."""
+    del tick
+    witness.tell()
+    while True:
+        time.sleep(period)
+
+
+def timing(tick: Tick, empty: Tick, folder: str) -> None:
+    """Measure a tick against an empty method in the very place where it is called; leave the nanoseconds in a file."""
+    for _ in range(1000):
+        tick()
+    lines = [f"{_cost(tick)} {_cost(empty)}\n" for _ in range(TURNS)]
+    with open(folder + "/costs", "w", encoding="ascii") as file:
+        file.writelines(lines)
+
+
+def traced(tick: Tick, witness: Witness) -> None:
+    """Tick many times between two marks that strace shows."""
+    tick()  # the first may say that the spirit is ready
+    _mark("begin")
+    for _ in range(TRACED_TICKS):
+        tick()
+    _mark("end")
+    witness.tell()
+    while tick():
+        time.sleep(0.05)
+
+
+def _cost(method: Tick) -> float:
+    """Return the nanoseconds of a call; the loop itself is a fortieth of it."""
+    began = time.perf_counter_ns()
+    for _ in range(LOOPS):
+        method()
+        method()
+        method()
+        method()
+        method()
+        method()
+        method()
+        method()
+        method()
+        method()
+    return (time.perf_counter_ns() - began) / (LOOPS * 10)
+
+
+def _mark(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(MARK + name)
