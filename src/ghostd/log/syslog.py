@@ -1,0 +1,128 @@
+"""The system log, spoken to directly: one datagram a record, in the form that syslog(3) sends.
+
+Rule: it never waits. That is why the C library's own syslog(3) is not used: it blocks as long as the daemon behind
+the socket is stuck, and when there is no socket it drops every record without a word. Here a full socket is a lost
+record that is counted, and no socket is said once on stderr, which then takes the records.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from ghostd.log.lines import TextLines, plain
+from ghostd.log.options import FACILITIES, LEVELS
+from ghostd.log.streams import can_write
+
+ADDRESS: Final = "/dev/log"
+_RETRY_EVERY: Final = 1.0  # seconds between looks for a socket that was not there
+_GONE: Final = (
+    errno.ECONNREFUSED,
+    errno.ENOTCONN,
+    errno.ECONNRESET,
+    errno.EPIPE,
+    errno.EBADF,
+)  # its daemon was started anew
+
+
+class SyslogSink:
+    """Sends records to the system log as ``ident``; to stderr, when there is one, where no system log runs."""
+
+    def __init__(self, ident: str, facility: str, opts: frozenset[str], address: str = ADDRESS) -> None:
+        self._address = address
+        self._tag = f"{plain(ident, {})}[%d]: " if "pid" in opts else f"{plain(ident, {})}: "
+        self._facility = FACILITIES[facility] << 3
+        self._copies = "perror" in opts
+        self._lines = TextLines()
+        self._socket: socket.socket | None = None
+        self._look_at = 0.0
+        self._has_told = False
+
+    def open(self) -> None:
+        """Nothing: a system log may come and go while the ghost lives."""
+
+    def put(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> None:
+        """Send one record; OSError when nobody could take it."""
+        connection = self._connected()
+        if connection is None:
+            self._to_stderr(level, text, fields, more)
+            return
+        if self._copies:
+            _write_stderr(self._lines(level, text, fields, more))
+        for one in (plain(text, fields), *[plain(line, {}) for line in more]):
+            self._send(self._datagram(level, one))
+
+    def reopen(self) -> None:
+        """Connect anew at the next record."""
+        self.close()
+
+    def fileno(self) -> None:
+        """None: a system log takes no stdout of anybody."""
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Every descriptor that must stay open for this log to work."""
+        return () if self._socket is None else (self._socket.fileno(),)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Nothing: everybody may write to the system log."""
+
+    def close(self) -> None:
+        """Close the socket; a later record connects again."""
+        connection, self._socket = self._socket, None
+        self._look_at = 0.0
+        if connection is not None:
+            connection.close()
+
+    def _connected(self) -> socket.socket | None:
+        if self._socket is None and time.monotonic() >= self._look_at:
+            self._connect()
+        return self._socket
+
+    def _connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            connection.connect(self._address)
+        except OSError as error:
+            connection.close()
+            self._look_at = time.monotonic() + _RETRY_EVERY
+            self._tell(error)
+            return
+        self._socket = connection
+
+    def _send(self, data: bytes) -> None:
+        assert self._socket is not None
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            self.close()
+            self._connect()
+            if self._socket is None:
+                raise
+            self._socket.send(data)
+
+    def _datagram(self, level: str, text: str) -> bytes:
+        severity = min(LEVELS[level], 7)  # syslog has nothing below debug
+        stamp = time.strftime("%b %e %H:%M:%S", time.localtime())
+        tag = self._tag % os.getpid() if "%d" in self._tag else self._tag
+        return f"<{self._facility | severity}>{stamp} {tag}{text}".encode()
+
+    def _to_stderr(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...]) -> None:
+        if not _write_stderr(self._lines(level, text, fields, more)):
+            raise OSError(errno.ENOTCONN, f"no system log at {self._address} and no stderr")
+
+    def _tell(self, error: OSError) -> None:
+        if not self._has_told:
+            self._has_told = True
+            told = f"no system log at {self._address} ({error.strerror}): the log goes to stderr"
+            _write_stderr(self._lines("warn", f"{told}; option logfile names a file instead", {}))
+
+
+def _write_stderr(data: bytes) -> bool:
+    if not can_write(2):
+        return False
+    os.write(2, data)
+    return True
