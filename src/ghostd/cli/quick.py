@@ -1,0 +1,142 @@
+"""The short way of ``status``, ``stop`` and ``reload``: the pidfile is found without loading the program.
+
+Rule: this file and what it imports load next to nothing, since most of the time of such a command is Python's own start
+(docs/dependencies.md has the figures), and what is not plainly understood is left to the long way, by None, which reads
+the same flags with argparse and the same file with tomllib, and has words for each mistake.
+"""
+
+import os
+
+COMMANDS = ("status", "stop", "reload")
+DEFAULT_FILE = "ghostd.toml"
+PLAIN_BYTES_MAX = 65_536  # a longer file is left to the long way
+BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")  # of a bare key in TOML
+SIGNS = tuple("+-0123456789")  # a value that is passed over begins so
+NUMBER = frozenset("0123456789+-._xobabcdefABCDEFinT:Z")  # and has no other character
+READ = ("name", "pidfile", "target")  # the keys whose values are wanted here
+
+
+class Wanted:
+    """What the command line asks for; each field is None where nothing was said."""
+
+    __slots__ = ("as_json", "command", "name", "pidfile", "target")
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.target: str | None = None
+        self.pidfile: str | None = None
+        self.name: str | None = None
+        self.as_json = False
+
+
+def parse(words: list[str]) -> Wanted | None:
+    """Read ``COMMAND [TARGET] [--pidfile FILE] [--name NAME] [--json]``; None for anything else."""
+    if not words or words[0] not in COMMANDS:
+        return None
+    wanted = Wanted(words[0])
+    rest = iter(words[1:])
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if flag in ("--pidfile", "--name"):
+            value = value if equals else next(rest, "")
+            if not value or (not equals and value.startswith("-")):
+                return None
+            setattr(wanted, flag[2:], value)
+        elif word == "--json" and wanted.command == "status":
+            wanted.as_json = True
+        elif word and not word.startswith("-") and wanted.target is None:
+            wanted.target = word
+        else:
+            return None
+    return wanted
+
+
+def file_of(target: str | None) -> str | None:
+    """The configuration file that a command means: the target if it is one, ./ghostd.toml if there is no target."""
+    if target is not None:
+        return target if target.endswith(".toml") else None
+    return DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
+
+
+def is_file_target(place: str) -> bool:
+    """Whether the place of a target is a file rather than a module."""
+    return place.endswith(".py") or "/" in place
+
+
+def stem(text: str) -> str:
+    """The name of a ghost that has none, by its target: of ``app.jobs:run`` and ``app/jobs.py:run`` it is ``jobs``."""
+    place = text.rpartition(":")[0] or text
+    return os.path.basename(place).removesuffix(".py") if is_file_target(place) else place.rpartition(".")[2]
+
+
+def find_pidfile(wanted: Wanted, environ: dict[str, str], file: str | None, said: dict[str, str] | None) -> str | None:
+    """Where the ghost's pidfile is; None when only the program itself can tell. ``said`` is what the file says."""
+    if given := wanted.pidfile or environ.get("GHOSTD_PIDFILE"):
+        return os.path.abspath(given)
+    name = wanted.name or environ.get("GHOSTD_NAME")
+    if file is None:
+        return os.path.abspath(f"{name}.pid") if name else None
+    if said is None:
+        return None
+    name = name or said.get("name") or stem(said.get("target", ""))
+    if given := said.get("pidfile") or (f"{name}.pid" if name else None):
+        return os.path.join(os.path.dirname(os.path.abspath(file)), given)
+    return None
+
+
+def read_plain(path: str) -> dict[str, str] | None:
+    """The texts that a ghostd.toml says at its top; None unless the whole file is of the plainest form.
+
+    Reading it with tomllib takes longer than all the rest of the command.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        about = os.fstat(fd)
+        is_plain_file = about.st_mode & 0o170000 == 0o100000 and about.st_size <= PLAIN_BYTES_MAX
+        if not is_plain_file or (os.geteuid() == 0 and about.st_mode & 0o022):
+            return None
+        content = os.read(fd, PLAIN_BYTES_MAX)
+        return _parse_plain(content.decode())
+    except (OSError, UnicodeDecodeError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _parse_plain(content: str) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    keys: set[str] = set()
+    for line in content.replace("\r\n", "\n").split("\n"):
+        text = line.strip(" \t")
+        if not text or text.startswith("#"):
+            continue
+        key, equals, value = text.partition("=")
+        key, value = key.rstrip(" \t"), value.lstrip(" \t")
+        if not equals or not key or not BARE.issuperset(key) or key in keys:
+            return None
+        keys.add(key)
+        if value[:1] in ("'", '"'):
+            inner = _quoted(value)
+            if inner is None:
+                return None
+            found[key] = inner
+        elif key in READ or not _is_passed_over(value):
+            return None
+    return found if all(found.get(key, "some") for key in READ) else None
+
+
+def _quoted(value: str) -> str | None:
+    """The text between quotes; None where it has escapes, or more than a comment follows."""
+    inner, closed, after = value[1:].partition(value[0])
+    after = after.lstrip(" \t")
+    if not closed or "\\" in inner or not inner.isprintable() or (after and not after.startswith("#")):
+        return None
+    return inner
+
+
+def _is_passed_over(value: str) -> bool:
+    text = value.partition("#")[0].rstrip(" \t")
+    return text in ("true", "false") or (text[:1] in SIGNS and NUMBER.issuperset(text))
