@@ -76,13 +76,13 @@ def close_range(first: int, last: int) -> bool:
     return bool(load().syscall(_CLOSE_RANGE, first, last, 0) == 0)
 
 
-def map_shared(fd: int, offset: int, length: int) -> int:
-    """The address of `length` bytes of `fd`, or of fresh shared memory when fd is -1. It keeps no descriptor open.
+def map_shared(fd: int, offset: int, length: int, at: int = 0) -> int:
+    """The address of `length` bytes of `fd`, or of fresh shared memory when fd is -1; `at` replaces a map.
 
-    Unlike Python's own mmap, which duplicates the descriptor and holds the copy for as long as the map lives.
+    It keeps no descriptor open, unlike Python's own mmap, which holds a duplicate for as long as the map lives.
     """
-    flags = _MAP_SHARED if fd >= 0 else _MAP_SHARED | _MAP_ANONYMOUS
-    return _mmap(0, length, flags, fd, offset)
+    flags = (_MAP_SHARED if fd >= 0 else _MAP_SHARED | _MAP_ANONYMOUS) | (_MAP_FIXED if at else 0)
+    return _mmap(at, length, flags, fd, offset)
 
 
 def map_private_over(address: int, length: int) -> None:
