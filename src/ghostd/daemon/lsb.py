@@ -1,0 +1,72 @@
+"""What the commands say and end with, in the words of the ancestor and the codes of LSB. Pure: nothing is printed here.
+
+Rule: a text for a person who asked goes to stdout, one that tells of a failure to stderr; ``is_error`` says which.
+"""
+
+from typing import Final, NamedTuple
+
+from ghostd.errors import ExitCode
+
+COMMANDS: Final = ("start", "stop", "restart", "reload", "status", "run")
+
+
+class Reply(NamedTuple):
+    """The answer of one command."""
+
+    text: str
+    code: ExitCode = ExitCode.OK
+    is_error: bool = False
+
+
+def started(pid: int) -> Reply:
+    """`start` has a whole pool."""
+    return Reply(f"Running {pid}")
+
+
+def already_running(pid: int | None) -> Reply:
+    """`start` found it running; LSB calls that a success. No pid: it is being started, or is out of sight."""
+    return Reply(f"Already running {pid}" if pid else "Already running")
+
+
+def stopped(pid: int) -> Reply:
+    """`stop` saw its end."""
+    return Reply(f"Stopped {pid}")
+
+
+def not_running() -> Reply:
+    """`stop` had nothing to do; LSB calls that a success."""
+    return Reply("Not running")
+
+
+def still_there(pid: int) -> Reply:
+    """`stop` could not end it: it waits in the kernel for a device that does not answer."""
+    return Reply(f"Process {pid} is still there, even after SIGKILL", ExitCode.FAILED, is_error=True)
+
+
+def restarted() -> Reply:
+    """`restart` has a whole pool again."""
+    return Reply("Restart successful")
+
+
+def restart_failed(pid: int, code: ExitCode = ExitCode.FAILED) -> Reply:
+    """`restart` could not stop the old ghost, or start the new one."""
+    return Reply(f"Restart failed {pid}", code, is_error=True)
+
+
+def reloading(pid: int) -> Reply:
+    """`reload` has told the manager."""
+    return Reply(f"Reloading {pid}")
+
+
+def status(pid: int | None, has_pidfile: bool) -> Reply:  # noqa: FBT001  two facts, one answer
+    """`status`: running, dead with its pidfile left, or not running."""
+    if pid is not None:
+        return Reply(f"Running {pid}")
+    return Reply("Not running", ExitCode.FAILED if has_pidfile else ExitCode.NOT_RUNNING)
+
+
+def incorrect(command: str) -> Reply:
+    """There is no such command."""
+    return Reply(
+        f"Command incorrect: {command!r}; it takes one of {', '.join(COMMANDS)}", ExitCode.USAGE, is_error=True
+    )

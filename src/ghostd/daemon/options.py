@@ -1,0 +1,87 @@
+"""How a ghost settles as a daemon: its name, its user, its pidfile, and how long starting and stopping may take."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ghostd.errors import OptionError
+from ghostd.options import Kind, check, option
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DaemonOptions:
+    """Checked when made; raises OptionError. :meth:`settled` fills in what depends on the moment: name and paths."""
+
+    name: str | None = option(
+        None,
+        Kind.TEXT,
+        "What pidfile, system log and process title call the ghost.",
+        why="None: the script's basename, as the ancestor has it",
+    )
+    user: str | int | None = option(
+        None,
+        Kind.NAME,
+        "The user to become, by name or number, with its primary and supplementary groups.",
+        why="None: stay who started it",
+    )
+    group: str | int | Sequence[str | int] | None = option(
+        None, Kind.NAMES, "The group to become; of a list the first is the primary one.", why="None: those of the user"
+    )
+    pidfile: str | None = option(
+        None, Kind.PATH, "Where the pid is written; the lock is beside it.", why="None: ./NAME.pid, as in the ancestor"
+    )
+    umask: int = option(
+        0o022, Kind.MODE, "The permission bits that new files never have.", why="nobody else writes to them"
+    )
+    chdir: str = option(
+        "/", Kind.PATH, "The directory that the daemon works in.", why="it keeps no file system from being unmounted"
+    )
+    start_timeout: float | None = option(
+        None,
+        Kind.SECONDS,
+        "How long `start` waits until the pool is whole.",
+        why="None: boot_timeout and 5 seconds for the daemon itself, so a slow boot is not cut short",
+        least=0.01,
+        most=1e9,
+    )
+    stop_margin: float = option(
+        5.0,
+        Kind.SECONDS,
+        "How long beyond graceful_timeout `stop` waits before it presses harder.",
+        why="the manager kills what is left at graceful_timeout, and reaping takes moments on a loaded machine",
+        most=1e9,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.name is not None and not _is_file_name(self.name):
+            raise OptionError(
+                f"option name: {self.name!r} is not allowed; it takes a name without slashes and controls"
+            )
+        for name in ("pidfile", "chdir"):
+            if getattr(self, name) == "":
+                raise OptionError(f"option {name}: '' is not allowed; it takes a path")
+
+    def settled(self, script: str | None = None, cwd: str | None = None) -> "DaemonOptions":
+        """The same with a name and absolute paths, as seen from ``cwd``: a daemon changes its directory later."""
+        name = self.name or _basename(sys.argv[0] if script is None else script)
+        here = os.getcwd() if cwd is None else cwd
+        pidfile = os.path.normpath(os.path.join(here, self.pidfile or f"{name}.pid"))
+        chdir = os.path.normpath(os.path.join(here, self.chdir))
+        return dataclasses.replace(self, name=name, pidfile=pidfile, chdir=chdir)
+
+    def start_limit(self, boot_timeout: float) -> float:
+        """How long a start may take, in seconds, when one spirit may take ``boot_timeout``."""
+        return boot_timeout + 5.0 if self.start_timeout is None else self.start_timeout
+
+
+def _basename(script: str) -> str:
+    """The script's name without its ending; "ghostd" where there is no script, as with ``python -c``."""
+    name = os.path.basename(script).removesuffix(".py")
+    return name if _is_file_name(name) and name not in ("-c", "-m", "__main__") else "ghostd"
+
+
+def _is_file_name(name: str) -> bool:
+    return bool(name) and name.isprintable() and "/" not in name and name not in (".", "..") and len(name) <= 200
