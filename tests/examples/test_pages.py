@@ -1,0 +1,335 @@
+"""Each example is started, seen to do what its page says, and stopped, as a person would do it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import children_of, is_alive, needs_root, needs_tool, stat_of, wait_gone, wait_until
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PAGES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
+
+pytestmark = pytest.mark.live
+
+
+class Example:
+    """One example in a directory of its own, spoken to by its commands."""
+
+    def __init__(self, name: str, place: Path, *words: str, **environ: str) -> None:
+        self.name, self.place = name, place
+        self.words = list(words) or [sys.executable, str(EXAMPLES / f"{name}.py")]
+        self.environ = {**os.environ, **environ}
+        self.pid = 0
+
+    @property
+    def log(self) -> str:
+        path = self.place / f"{self.name}.log"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def spirits(self) -> list[int]:
+        return [pid for pid, state in children_of(self.pid).items() if state not in "ZX"]
+
+    def run(self, verb: str, code: int = 0) -> str:
+        """Run a command; what it prints, once it has ended with this code."""
+        done = subprocess.run(
+            [*self.words, verb],
+            cwd=self.place,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == code, (done.stdout, done.stderr, self.log)
+        return done.stdout + done.stderr
+
+    def start(self) -> None:
+        said = re.fullmatch(r"Running (\d+)\n", self.run("start"))
+        assert said
+        self.pid = int(said[1])
+
+    def stop(self) -> None:
+        assert self.run("stop") == f"Stopped {self.pid}\n"
+        wait_gone(self.pid, timeout=0.1)
+        assert self.run("status", code=3) == "Not running\n"
+        assert not list(self.place.glob("*.pid"))
+
+    def wait_log(self, pattern: str, count: int = 1, timeout: float = 10.0) -> list[str]:
+        """Wait until the log has so many matches of the pattern; all of them."""
+
+        def found() -> list[str]:
+            matches = re.findall(pattern, self.log)
+            return matches if len(matches) >= count else []
+
+        return wait_until(found, timeout, f"{count} x {pattern!r} in {self.name}.log:\n{self.log}")
+
+
+Start = Callable[..., Example]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an example; it is ended, however the test ends."""
+    started: list[Example] = []
+
+    def begin(name: str, *words: str, **environ: str) -> Example:
+        example = Example(name, tmp_path, *words, **environ)
+        started.append(example)
+        example.start()
+        return example
+
+    yield begin
+    for example in started:
+        if example.pid and is_alive(example.pid):
+            os.kill(example.pid, signal.SIGTERM)
+            wait_gone(example.pid)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_says_how_to_run_it_and_what_is_seen(name: str) -> None:
+    page = (EXAMPLES / f"{name}.py").read_text()
+    docstring = page.split('"""')[1]
+    assert f"examples/{name}.py" in docstring
+    assert "\nRun: " in docstring
+    assert "\nSeen: " in docstring
+    assert len(page.splitlines()) <= 80, "an example is one page"
+    assert f"{name}.py" in (EXAMPLES / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "other_user"])
+def test_every_page_obeys_the_commands(name: str, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "greeting.txt").write_text("hello")
+    (tmp_path / "spool").mkdir()
+    stopped = Example(name, tmp_path)
+    assert stopped.run("status", code=3) == "Not running\n"
+    assert stopped.run("stop") == "Not running\n"
+    assert "Command incorrect" in stopped.run("dance", code=2)
+    example = start(name)
+    assert example.run("status") == f"Running {example.pid}\n"
+    assert example.run("start") == f"Already running {example.pid}\n"
+    assert example.run("restart") == "Restart successful\n"
+    wait_gone(example.pid)
+    example.pid = int((tmp_path / f"{name}.pid").read_text().split()[0])
+    example.stop()
+
+
+def test_simple_logs_until_it_is_stopped(start: Start) -> None:
+    example = start("simple")
+    example.wait_log("still here, 2 times")
+    example.stop()
+    assert "init: in the daemon, once" in example.log
+    example.wait_log("cleanup: a normal end")
+
+
+def test_reloading_greets_with_the_new_text_and_keeps_its_pid(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "greeting.txt").write_text("hello\n")
+    example = start("reloading")
+    example.wait_log("hello, world")
+    (tmp_path / "greeting.txt").write_text("good evening\n")
+    assert example.run("reload") == f"Reloading {example.pid}\n"
+    example.wait_log("good evening, world")
+    (tmp_path / "greeting.txt").unlink()
+    example.run("reload")
+    example.wait_log("reload: .*No such file.*the old greeting stays")
+    assert example.run("status") == f"Running {example.pid}\n"
+    example.stop()
+
+
+def test_reloading_without_a_greeting_does_not_start_and_says_why(tmp_path: Path) -> None:
+    assert "greeting.txt" in Example("reloading", tmp_path).run("start", code=69)
+
+
+def test_event_loop_has_both_rhythms_and_ends_both(start: Start) -> None:
+    example = start("event_loop")
+    example.wait_log("slow beat", 2)
+    example.wait_log("fast beat", 4)
+    example.stop()
+    assert "both rhythms have ended" in example.log
+
+
+def test_prefork_hooks_are_called_in_their_order(start: Start) -> None:
+    example = start("prefork_hooks")
+    example.wait_log("heartbeat: ", 2)
+    victim = example.spirits[0]
+    os.kill(victim, signal.SIGKILL)
+    example.wait_log(rf"reap: spirit with pid {victim} ended with wait status 9")
+    example.wait_log("spawn: ", 3)
+    wait_until(lambda: len(example.spirits) == 2)
+    example.run("reload")
+    example.wait_log("spirit: serial [45] .*begins", 2)
+    example.wait_log("reap: ", 3)
+    example.stop()
+    said = re.findall(r"pid \d+: (\w+):", example.log)
+    assert said[:2] == ["init", "startup"]  # preinit has spoken on the starter's own standard output
+    assert said[-2:] == ["startup", "cleanup"]
+    assert said.count("hangup") == said.count("finish") == 1
+    assert said.count("spawn") == said.count("reap") == 5
+    assert said.index("spawn") < said.index("waitup") < said.index("heartbeat")
+    assert said.index("finish") < len(said) - said[::-1].index("reap")
+
+
+def test_prefork_minimal_keeps_four_at_work(start: Start) -> None:
+    example = start("prefork_minimal")
+    assert len(set(example.wait_log(r"at work on seat (\d)", 4))) == 4
+    before = set(example.spirits)
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: len(set(example.spirits) - {victim}) == 4)
+    example.stop()
+
+
+def test_prefork_ticks_replaces_the_worn_and_the_hung_and_leaves_the_busy_alone(start: Start) -> None:
+    example = start("prefork_ticks")
+    example.wait_log("spirit [123] leaves after 10 rounds", 3, timeout=20)
+    example.wait_log("spirit 4 hangs")
+    silent = example.wait_log(r"Spirit (\d+) has no heartbeat", timeout=20)
+    assert len(silent) == 1
+    wait_gone(int(silent[0]))
+    example.stop()
+
+
+def test_plain_function_is_replaced_and_leaves_through_its_finally(start: Start) -> None:
+    example = start("plain_function")
+    example.wait_log(r"pid \d+ counts 2", 3)
+    victim = example.spirits[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in example.spirits and len(example.spirits) == 3)
+    spirits = example.spirits
+    example.wait_log(rf"pid ({'|'.join(map(str, spirits))}) counts 1", 3)
+    example.stop()
+    assert {int(pid) for pid in re.findall(r"pid (\d+) leaves", example.log)} == set(spirits)
+
+
+def test_plain_function_runs_by_the_command_alone(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "ghostd", "run", str(EXAMPLES / "plain_function.py:work"), "--spirits", "2"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True) as ghost:
+        assert ghost.stdout is not None
+        counting = {line.split()[1] for _, line in zip(range(4), ghost.stdout, strict=False) if "counts" in line}
+        assert counting <= {str(pid) for pid in children_of(ghost.pid)}
+        ghost.send_signal(signal.SIGINT)
+        ghost.communicate(timeout=20)
+    assert ghost.returncode == 0
+
+
+def test_coroutine_answers_on_each_seat_and_a_blocked_loop_is_replaced(start: Start, tmp_path: Path) -> None:
+    example = start("coroutine")
+
+    def ask(seat: int, text: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(tmp_path / f"coroutine.{seat}.sock"))
+            connection.sendall(f"{text}\n".encode())
+            return connection.makefile().readline()
+
+    wait_until(lambda: len(list(tmp_path.glob("*.sock"))) == 2)
+    first = ask(0, "hello")
+    assert re.fullmatch(r"pid \d+: hello\n", first)
+    assert ask(1, "hello") != first
+    assert ask(0, "block") == ""  # its end closes the connection
+    wait_until(lambda: ask(1, "hello"))
+    example.wait_log("has no heartbeat")
+    wait_until(lambda: (tmp_path / "coroutine.0.sock").exists() and _answers(lambda: ask(0, "hello")))
+    assert ask(0, "hello") != first
+    example.stop()
+    assert not list(tmp_path.glob("*.sock"))
+
+
+def _answers(ask: Callable[[], str]) -> bool:
+    try:
+        return bool(ask())
+    except (ConnectionError, FileNotFoundError):
+        return False
+
+
+def test_queue_consumer_loses_no_file_when_spirits_are_killed(start: Start, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    wanted = {f"{number}.txt": f"word {number}" for number in range(60)}
+    for name, text in wanted.items():
+        (spool / name).write_text(text)
+    example = start("queue_consumer", WORK="0.05")
+    for done in (5, 15, 25, 35):
+        wait_until(lambda done=done: len(list(spool.glob("done/*.txt"))) >= done)  # type: ignore[misc]
+        os.kill(example.spirits[done % 2], signal.SIGKILL)
+    wait_until(lambda: not list(spool.glob("*.txt")), timeout=20)
+    assert {path.name: path.read_text().lower() for path in spool.glob("done/*.txt")} == wanted
+    assert len(re.findall("killed by SIGKILL", example.log)) == 4
+    example.stop()
+
+
+def test_queue_consumer_without_a_spool_does_not_start_and_says_why(tmp_path: Path) -> None:
+    assert "spool" in Example("queue_consumer", tmp_path).run("start", code=69)
+
+
+@needs_root
+@needs_tool("setpriv")
+def test_other_user_without_the_right_to_change_says_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    example = Example("other_user", Path("/"), *as_nobody, sys.executable, str(EXAMPLES / "other_user.py"))
+    example.environ |= {"USER_TO_BE": "root", "GHOSTD_PIDFILE": str(tmp_path / "other_user.pid")}
+    assert "root" in example.run("start", code=77)
+
+
+IN_A_NAMESPACE = """
+    set -e
+    mount -t tmpfs tmpfs "$1"
+    for node in null zero full random urandom; do touch "$1/$node"; mount --bind "/dev/$node" "$1/$node"; done
+    ln -s /proc/self/fd "$1/fd"
+    touch "$1/log"; mount --bind "$2" "$1/log"
+    mount --bind "$1" /dev
+    shift 2
+    exec "$@"
+"""
+
+
+@needs_root
+@needs_tool("unshare")
+@pytest.mark.namespace
+def test_other_user_lives_as_that_user_and_logs_to_syslog(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.settimeout(10)
+        syslog.bind(str(tmp_path / "log"))
+        (tmp_path / "log").chmod(0o666)
+        (tmp_path / "dev").mkdir()
+        tmp_path.chmod(0o777)
+        in_namespace = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            textwrap.dedent(IN_A_NAMESPACE),
+            "sh",
+        ]
+        words = [
+            *in_namespace,
+            str(tmp_path / "dev"),
+            str(tmp_path / "log"),
+            sys.executable,
+            str(EXAMPLES / "other_user.py"),
+        ]
+        if subprocess.run([*words[:-2], "true"], check=False, capture_output=True).returncode:
+            pytest.skip("mounting is not allowed here")
+        example = start("other_user", *words)
+        received = iter(lambda: syslog.recv(4096).decode(), "")
+        said = next(text for text in received if "I am uid" in text)
+        assert re.fullmatch(
+            rf"<29>.*other_user\[{example.pid}\]: I am uid 65534, gid 65534, with the groups \[.*\]\0?", said
+        )
+        status = Path(f"/proc/{example.pid}/status").read_text()
+        assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
+        assert "\nGid:\t65534\t65534\t65534\t65534\n" in status
+        assert stat_of(example.pid)
+        example.stop()
