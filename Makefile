@@ -8,7 +8,7 @@ TYPED := $(wildcard src tests bench examples)
 SEED ?= 1
 STEPS ?= 1000000
 
-.PHONY: help venv demo test lint format types imports docs examples bench sim cover ci clean
+.PHONY: help venv demo test lint format types docs pages news examples bench sim cover ci clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -52,6 +52,12 @@ types: $(STAMP)  ## mypy, strict
 docs: $(STAMP)  ## The site in docs/_build/html; warnings are errors, examples in it run
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -b doctest docs docs/_build/doctest
+
+pages: $(STAMP)  ## The tables in docs/ that are made from the code
+	@$(BIN)/python docs/generate.py
+
+news: $(STAMP)  ## How the news of the coming version will read
+	@$(BIN)/towncrier build --draft --version next
 
 examples: $(STAMP)  ## Each example against real processes
 	@$(BIN)/python -m pytest tests/examples
