@@ -16,8 +16,9 @@ from ghostd.daemon.options import DaemonOptions
 from ghostd.errors import OptionError, UserError
 from ghostd.log import LogOptions
 from ghostd.options import Kind, Option, declared
+from ghostd.spirit.options import SpiritOptions
 
-RECORDS: Final[dict[str, Any]] = {"policy": Policy, "daemon": DaemonOptions, "log": LogOptions}
+RECORDS: Final[dict[str, Any]] = {"policy": Policy, "spirit": SpiritOptions, "daemon": DaemonOptions, "log": LogOptions}
 ALIASES: Final[dict[str, str]] = {"workers": "spirits"}  # the field's word and ours; ours wins where both stand
 DEFAULT_ORIGIN = "default"
 WHOLE_BITS_MAX = 63  # a larger number fits no call of the kernel, and Python may refuse even to print it
@@ -28,6 +29,7 @@ class Config:
     """Every option of a ghost, checked. Never changes once made."""
 
     policy: Policy = dataclasses.field(default_factory=Policy)
+    spirit: SpiritOptions = dataclasses.field(default_factory=SpiritOptions)
     daemon: DaemonOptions = dataclasses.field(default_factory=DaemonOptions)
     log: LogOptions = dataclasses.field(default_factory=LogOptions)
 
