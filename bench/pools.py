@@ -145,8 +145,12 @@ class Pool:
             self.lives_count += 1
         return True
 
-    def kill_one(self, chance: random.Random, age: float, limit: float) -> float:
-        """SIGKILL a random spirit that is older than ``age``; return the seconds to its replacement's first tick."""
+    def kill_one(self, chance: random.Random, age: float, limit: float, rest: float = 0.02) -> float:
+        """SIGKILL a random spirit older than ``age``; return the seconds to its replacement's first tick.
+
+        Before it the manager has some ``rest``, to end what the one before made it do; no two rests are the same.
+        """
+        time.sleep(rest * (0.5 + chance.random()))
         while True:
             oldest = time.monotonic_ns() - int(age * NANO)
             ripe = [pid for pid, born in self.lives.items() if born < oldest]

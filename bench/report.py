@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-COLUMNS = ("figure", "ghostd", "baseline", "ratio", "goal", "")
+COLUMNS = ("figure", "{subject}", "baseline", "ratio", "goal", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One figure: ghostd's beside its baseline's, and whether the goal was met (None: there is no goal to meet)."""
+    """One figure: that of ghostd, or of a peer, beside its baseline's; ``met`` is None when there is no goal."""
 
     name: str
     unit: str
-    ghostd: Spread | None = None
+    subject: str = "ghostd"  # whose figure it is
+    measured: Spread | None = None
     baseline: Spread | None = None
     against: str = "bare manager"
     ratio: float | None = None
@@ -59,13 +60,30 @@ class Figure:
 
 
 def compared(
-    name: str, unit: str, ghostd: Sequence[float], baseline: Sequence[float], most: float | None = None, note: str = ""
+    name: str,
+    unit: str,
+    measured: Sequence[float],
+    baseline: Sequence[float],
+    most: float | None = None,
+    *,
+    subject: str = "ghostd",
+    note: str = "",
 ) -> Figure:
     """Make a figure whose goal, if any, is a ratio of medians of at most ``most``."""
-    ours, theirs = Spread.of(ghostd), Spread.of(baseline)
+    ours, theirs = Spread.of(measured), Spread.of(baseline)
     ratio = ours.median / theirs.median
     goal, met = ("", None) if most is None else (f"<= {most:g} x", ratio <= most)
-    return Figure(name=name, unit=unit, ghostd=ours, baseline=theirs, ratio=ratio, goal=goal, met=met, note=note)
+    return Figure(
+        name=name,
+        unit=unit,
+        subject=subject,
+        measured=ours,
+        baseline=theirs,
+        ratio=ratio,
+        goal=goal,
+        met=met,
+        note=note,
+    )
 
 
 def missing(name: str, why: str) -> Figure:
@@ -82,13 +100,15 @@ class Report:
 
     def table(self) -> str:
         """Return the text for people."""
-        rows = [COLUMNS, *(_row(figure) for figure in self.figures)]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
+        own = [figure for figure in self.figures if figure.subject == "ghostd"]
+        others = [figure for figure in self.figures if figure.subject != "ghostd"]
         notes = [f"  {figure.name}: {figure.note}" for figure in self.figures if figure.note]
-        head = [", ".join(f"{name} {value}" for name, value in self.facts.items()), ""]
-        return "\n".join([*head, *lines, *(["", "Notes", *notes] if notes else []), "", self.summary()]) + "\n"
+        lines = [", ".join(f"{name} {value}" for name, value in self.facts.items())]
+        for subject, figures in (("ghostd", own), ("peer", others)):
+            lines += ["", *_lines(subject, figures)] if figures else []
+        if notes:
+            lines += ["", "Notes", *notes]
+        return "\n".join([*lines, "", self.summary()]) + "\n"
 
     def summary(self) -> str:
         """Return how many goals were met."""
@@ -107,10 +127,19 @@ class Report:
             file.write(json.dumps({**self.facts, "ratios": ratios}) + "\n")
 
 
+def _lines(subject: str, figures: list[Figure]) -> list[str]:
+    head = tuple(column.format(subject=subject) for column in COLUMNS)
+    rows = [head, *(_row(figure) for figure in figures)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
+    return lines
+
+
 def _row(figure: Figure) -> tuple[str, ...]:
     return (
         figure.name,
-        _cell(figure.ghostd, figure.unit),
+        _cell(figure.measured, figure.unit),
         _cell(figure.baseline, figure.unit),
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
         figure.goal,

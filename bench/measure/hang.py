@@ -41,7 +41,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 ghostd, bare = turns.map(_overshoots, [bench] * 2, pools, [kind] * 2, [count] * 2)
         ours = Spread.of(ghostd)
         yield Figure(
-            name=f"hang, {kind}", unit="ms", ghostd=ours, baseline=Spread.of(bare),
+            name=f"hang, {kind}", unit="ms", measured=ours, baseline=Spread.of(bare),
             goal=f"<= {MOST_MS:g} ms", met=ours.median <= MOST_MS, note=f"past the limit of {LIMIT:g} s",
         )  # fmt: skip
 

@@ -53,7 +53,7 @@ def _grown(pool: Pool, before: tuple[float, float], scale: float) -> tuple[float
 def _figure(name: str, unit: str, pair: tuple[float, float], most: float | None, note: str) -> Figure:
     ours, theirs = pair
     return Figure(
-        name=name, unit=unit, ghostd=Spread.of([ours]), baseline=Spread.of([theirs]),
+        name=name, unit=unit, measured=Spread.of([ours]), baseline=Spread.of([theirs]),
         ratio=ours / theirs if theirs else None, goal="" if most is None else f"<= {most:g} {unit}",
         met=None if most is None else ours <= most + 0.05, note=note,  # a window is a little longer than asked
     )  # fmt: skip

@@ -36,7 +36,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     yield _figure(name + "descriptors", "more", fds, "= 0", met=fds == 0)
     yield _figure(name + "threads", "more", threads, "= 0", met=threads == 0)
     yield _figure(name + "RSS", "KiB more", rss_kib, "<= 1024 KiB", met=rss_kib <= MOST_RSS_KIB)
-    yield Figure(name="lives a second", unit="/s", ghostd=Spread.of([lives / took]), note=f"{SIZE} seats")
+    yield Figure(name="lives a second", unit="/s", measured=Spread.of([lives / took]), note=f"{SIZE} seats")
 
 
 def _live(pool: Pool, lives: int) -> None:
@@ -59,4 +59,4 @@ def _held(pool: Pool) -> tuple[float, float, float]:
 
 
 def _figure(name: str, unit: str, value: float, goal: str, *, met: bool) -> Figure:
-    return Figure(name=name, unit=unit, ghostd=Spread.of([value]), goal=goal, met=met)
+    return Figure(name=name, unit=unit, measured=Spread.of([value]), goal=goal, met=met)

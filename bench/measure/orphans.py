@@ -32,11 +32,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
     orphans = sum(left for left, _ in results)
     failed = [words for _, refused in results for words in refused]
     yield Figure(
-        name=f"orphans of {count} killed managers", unit="spirits", ghostd=Spread.of([orphans]), goal="= 0",
+        name=f"orphans of {count} killed managers", unit="spirits", measured=Spread.of([orphans]), goal="= 0",
         met=orphans == 0, note=f"{GRACE:g} s after SIGKILL",
     )  # fmt: skip
     yield Figure(
-        name="next starts that failed", unit="starts", ghostd=Spread.of([len(failed)]), goal="= 0", met=not failed,
+        name="next starts that failed", unit="starts", measured=Spread.of([len(failed)]), goal="= 0", met=not failed,
         note=f"of {count}" + (f"; the first: {failed[0]}" if failed else ""),
     )  # fmt: skip
 

@@ -28,12 +28,12 @@ def measure(bench: Bench) -> Iterator[Figure]:
         medians[size] = ours.median
         ratio = ours.p99 / theirs.p99
         yield Figure(
-            name=f"recover p99, {size} spirits", unit="ms", ghostd=Spread.of([ours.p99]),
+            name=f"recover p99, {size} spirits", unit="ms", measured=Spread.of([ours.p99]),
             baseline=Spread.of([theirs.p99]), ratio=ratio, goal="<= 3 x", met=ratio <= 3,
         )  # fmt: skip
     ratio = medians[MANY] / medians[FEW]
     yield Figure(
-        name=f"recover, {MANY} to {FEW}", unit="ms", ghostd=Spread.of([medians[MANY]]),
+        name=f"recover, {MANY} to {FEW}", unit="ms", measured=Spread.of([medians[MANY]]),
         baseline=Spread.of([medians[FEW]]), against=f"ghostd, {FEW} spirits", ratio=ratio,
         goal="<= 2 x", met=ratio <= 2,
         note=f"the baseline is ghostd's own median at {FEW}",

@@ -57,6 +57,6 @@ def _traced() -> Figure:
     if list(seen.values()) != [False]:
         return missing("system calls of ticks", f"the marks are not in the trace: {seen}")
     return Figure(
-        name=f"system calls of {work.TRACED_TICKS} ticks", unit="calls", ghostd=Spread.of([len(calls)]), goal="= 0",
+        name=f"system calls of {work.TRACED_TICKS} ticks", unit="calls", measured=Spread.of([len(calls)]), goal="= 0",
         met=not calls, note=", ".join(sorted(set(calls))),
     )  # fmt: skip
