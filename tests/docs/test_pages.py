@@ -85,7 +85,7 @@ def test_the_first_example_is_short() -> None:
 
 
 def test_the_first_example_is_a_file_among_the_examples() -> None:
-    code = (ROOT / "examples" / "first.py").read_text(encoding="utf-8")
+    code = (ROOT / "examples" / "clock.py").read_text(encoding="utf-8")
     assert code.partition('"""\n\n')[2].strip() == first_example().strip()
 
 

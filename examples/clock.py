@@ -1,4 +1,8 @@
-"""The first example of the README, as it stands there."""
+"""The first example of the README, as it stands there.
+
+Run:   python examples/clock.py start
+Seen:  clock.log has a line a second of each of four spirits; ``stop`` returns when they have left.
+"""
 
 import sys
 import time
