@@ -1,0 +1,7 @@
+"""The one clock: monotonic seconds, shared by all processes of a ghost. Wall time is never asked for a decision."""
+
+from time import monotonic as now
+
+__all__ = ["SECOND_NS", "now"]
+
+SECOND_NS = 1_000_000_000

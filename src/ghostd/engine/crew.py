@@ -1,0 +1,147 @@
+"""The processes of the spirits that live: their handles, their cells on the board, and what was last seen there.
+
+The manager trusts nothing that it reads in a cell: pids, phases and deadlines are its own, and the worst a spirit can do is
+look hung or alive itself.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from ghostd.core.actions import Spawn
+from ghostd.core.events import Beat, BoardRead, Event, Exit, Exited, Left, Readied
+from ghostd.core.phases import SpiritId
+from ghostd.engine.clock import SECOND_NS
+from ghostd.engine.sources import Poller
+from ghostd.linux.board import Board
+from ghostd.linux.child import Child, decode
+
+READY, LEAVING = 1, 2  # bits of a cell's STATE word; the spirit sets them, once each
+
+
+class Member:
+    """One living spirit's process."""
+
+    __slots__ = ("beat_ns", "child", "generation", "seat", "seen", "spirit")
+
+    def __init__(self, order: Spawn, child: Child) -> None:
+        self.spirit: SpiritId = order.spirit
+        self.seat = order.seat
+        self.generation = order.generation
+        self.child = child
+        self.seen = 0  # state bits that were told to the pool
+        self.beat_ns = 0  # the last beat that the heartbeat hook was told of
+
+    def __str__(self) -> str:
+        return f"spirit {self.spirit}, seat {self.seat}"
+
+
+class Crew:
+    """The members by serial. Who ended stays until the pool orders the burial."""
+
+    def __init__(self, board: Board, poller: Poller, *, use_pidfd: bool = True) -> None:
+        self._board = board
+        self._poller = poller
+        self._use_pidfd = use_pidfd
+        self._members: dict[SpiritId, Member] = {}
+        self._ended: dict[SpiritId, Member] = {}
+        self._unwatched: dict[SpiritId, Member] = {}  # no descriptor tells of their end
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members.values()))
+
+    def get(self, spirit: SpiritId) -> Member:
+        """The member, living or just ended."""
+        return self._members.get(spirit) or self._ended[spirit]
+
+    def alive(self, spirit: SpiritId) -> Member | None:
+        """The member if its process was not seen to end."""
+        return self._members.get(spirit)
+
+    def pids(self) -> set[int]:
+        """The processes that are not reaped yet."""
+        return {member.child.pid for member in self._members.values()}
+
+    def add(self, order: Spawn, pid: int) -> Member:
+        """A process was made for this order."""
+        member = Member(order, Child(pid, use_pidfd=self._use_pidfd))
+        self._members[order.spirit] = member
+        if member.child.fileno() >= 0:
+            self._poller.watch(member.child.fileno(), self._end_of(member))
+        else:
+            self._unwatched[order.spirit] = member
+        return member
+
+    def bury(self, spirit: SpiritId) -> Member:
+        """Give back what was held for a spirit that ended."""
+        return self._ended.pop(spirit)
+
+    # ── gathering ──
+    def read_bell(self, now: float) -> Iterable[Event]:
+        """Somebody rang: who is ready, who leaves?"""
+        cells = self._board.read_all()
+        for member in self._members.values():
+            yield from self._state_of(member, cells[member.seat][2], now)
+
+    def read_board(self, now: float) -> BoardRead:
+        """The last beat of everybody."""
+        cells = self._board.read_all()
+        beats = []
+        for member in self._members.values():
+            beat_ns, busy_ns, _ = cells[member.seat]
+            beats.append(Beat(member.spirit, beat_ns / SECOND_NS, busy_ns / SECOND_NS))
+        return BoardRead(tuple(beats), now)
+
+    def fresh_pids(self) -> list[int]:
+        """The pids of those that have beaten since this was last asked."""
+        cells = self._board.read_all()
+        fresh = []
+        for member in self._members.values():
+            beat_ns = cells[member.seat][0]
+            if beat_ns > member.beat_ns:
+                member.beat_ns = beat_ns
+                fresh.append(member.child.pid)
+        return fresh
+
+    def read_unwatched(self, now: float) -> Iterable[Event]:
+        """The ends of those that no descriptor tells of. Asked at each SIGCHLD and whenever a deadline has come."""
+        for member in list(self._unwatched.values()):
+            yield from self._reaped(member, now)
+
+    def _end_of(self, member: Member) -> Callable[[float], Iterable[Event]]:
+        return lambda now: self._reaped(member, now)
+
+    def _reaped(self, member: Member, now: float) -> Iterable[Event]:
+        status = member.child.reap()
+        if status is None:
+            return
+        fd = member.child.fileno()
+        if fd >= 0:
+            self._poller.forget(fd)
+        member.child.close()
+        del self._members[member.spirit]
+        self._unwatched.pop(member.spirit, None)
+        self._ended[member.spirit] = member
+        yield from self._state_of(member, self._board.read(member.seat)[2], now)  # it may have said so just before
+        yield Exited(member.spirit, Exit(*decode(status)), now)
+
+    def _state_of(self, member: Member, state: int, now: float) -> Iterable[Event]:
+        told = state & ~member.seen
+        member.seen |= state & (READY | LEAVING)
+        if told & READY:
+            yield Readied(member.spirit, now)
+        if told & LEAVING:
+            yield Left(member.spirit, now)
+
+
+def reap_adopted(own: set[int]) -> int:
+    """As PID 1 or a subreaper: reap orphans that ended, and no child of ours. Returns how many."""
+    count = 0
+    while True:
+        try:
+            peeked = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return count
+        if peeked is None or peeked.si_pid in own:
+            return count  # ours are reaped through their handles first; the rest comes at the next SIGCHLD
+        os.waitpid(peeked.si_pid, 0)
+        count += 1

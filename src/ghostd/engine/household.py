@@ -1,0 +1,93 @@
+"""All that the manager of one pool opens, put together, and given back at the end."""
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
+
+from ghostd.core.events import Event
+from ghostd.core.policy import Policy
+from ghostd.core.pool import Pool
+from ghostd.engine.clock import now
+from ghostd.engine.crew import Crew
+from ghostd.engine.launch import Birth, ForkLauncher
+from ghostd.engine.loop import Manager
+from ghostd.engine.perform import Hooks, Performer, Scribe
+from ghostd.engine.sources import Duties, Poller, Signals
+from ghostd.linux import fds, process
+from ghostd.linux.board import Board, Doorbell
+from ghostd.linux.inbox import Inbox
+
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+Part = TypeVar("Part", bound=_Closes)
+
+_DESCRIPTORS_A_SPIRIT = 2  # its pidfd, and one to spare
+_DESCRIPTORS_ELSE = 256  # the user's, the log's and our own
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What a household is made of."""
+
+    policy: Policy
+    log: Scribe
+    hooks: Hooks
+    duties: Duties
+    inbox: Inbox
+    birth: Callable[["Household"], Birth]  # the first steps of a newborn of this household
+    foreground: bool
+    pulse: float | None  # seconds between calls of the hooks that want news often
+    warn_of_threads: Callable[[str], None] | None  # None: refuse to fork beside a thread
+    use_pidfd: bool = True
+
+
+class Household:
+    """The board, the doorbell, the life pipe and the loop of one pool."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._closing = ExitStack()
+        self.pid = os.getpid()
+        self.inherited = set(fds.census())  # the user's descriptors: spirits get these, and no others of the manager
+        process.load()
+        wanted = _DESCRIPTORS_A_SPIRIT * 2 * setup.policy.spirits + _DESCRIPTORS_ELSE
+        self.nofile = fds.raise_limit(wanted)
+        self._closing.callback(fds.restore_limit, self.nofile)
+        self.board = self._own(Board())
+        self.bell = self._own(Doorbell())
+        self.life, self._life_writer = fds.pipe_cloexec()
+        self._closing.callback(os.close, self.life)
+        self._closing.callback(os.close, self._life_writer)
+        poller = self._own(Poller())
+        self.crew = Crew(self.board, poller, use_pidfd=setup.use_pidfd)
+        launcher = ForkLauncher(self.board, setup.birth(self), setup.warn_of_threads)
+        self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)
+        signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
+        poller.watch(setup.inbox.fileno(), signals.gather)
+        poller.watch(self.bell.fileno(), self._answer_bell)
+        pool = Pool(setup.policy, now())
+        self.manager = Manager(pool, self.crew, self.performer, poller, setup.hooks, pulse=setup.pulse)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what still lives, which is nothing after an orderly halt, and give everything back."""
+        for member in self.crew:
+            member.child.end_group()
+        self._closing.close()
+
+    def _answer_bell(self, moment: float) -> Iterable[Event]:
+        self.bell.drain()
+        return self.crew.read_bell(moment)
+
+    def _own(self, part: Part) -> Part:
+        self._closing.callback(part.close)
+        return part

@@ -1,0 +1,76 @@
+"""Makes the processes of spirits. An interface with one form so far: fork from the manager, as the ancestor does.
+
+Signals are blocked across the fork: one that arrives before the newborn has set its own handlers is kept for it, and is
+neither lost nor run by the parent's handlers. Nothing is logged between fork and the newborn's first steps.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from ghostd.core.actions import Spawn
+from ghostd.errors import ExitCode, ThreadedForkError
+from ghostd.linux.board import Board
+from ghostd.linux.child import block_signals, unblock_signals
+from ghostd.linux.procfs import thread_count
+
+Birth = Callable[[Spawn, set[int]], NoReturn]  # given the signal mask to return to once its handlers are set
+
+
+class Launcher(Protocol):
+    """Makes the process of a spirit."""
+
+    def launch(self, order: Spawn) -> int:
+        """The pid of the new process. Raises OSError when the kernel refuses."""
+
+
+class ForkLauncher:
+    """Forks the spirit from the manager itself."""
+
+    def __init__(self, board: Board, birth: Birth, warn: Callable[[str], None] | None = None) -> None:
+        self._board = board
+        self._birth = birth
+        self._warn = warn  # None: refuse to fork beside a thread
+
+    def launch(self, order: Spawn) -> int:
+        """Fork; the child never returns from here."""
+        self._check_threads()
+        self._board.prepare(order.seat)
+        _flush()
+        mask = block_signals()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._begin(order, mask)
+            return pid
+        finally:
+            unblock_signals(mask)
+
+    def _begin(self, order: Spawn, mask: set[int]) -> NoReturn:
+        try:
+            self._birth(order, mask)
+        finally:
+            os._exit(ExitCode.BUG)  # birth ends the process itself; a newborn must never run on as a manager
+
+    def _check_threads(self) -> None:
+        count = thread_count()
+        if count <= 1:
+            return
+        what = (
+            f"the manager has {count} threads: a fork now may copy a lock that one of them holds, and the spirit would hang. "
+            "Start threads in spirit(), not in a hook or at import"
+        )
+        if self._warn is None:
+            raise ThreadedForkError(what)
+        self._warn(what)
+
+
+def _flush() -> None:
+    """What stands in the buffers must not be written twice."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass  # closed, or its reader has gone: nothing can be written twice then

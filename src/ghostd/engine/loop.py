@@ -1,0 +1,87 @@
+"""The manager's loop: wait, gather, handle, perform. One thread, one place that blocks, no sleep.
+
+Facts are gathered first and handled then, because handling changes what is gathered from. The next deadline is the timeout:
+an idle manager does not wake to look around. The board is read only when a deadline has come.
+"""
+
+import math
+import os
+
+from ghostd.core.events import Event
+from ghostd.core.pool import Pool
+from ghostd.engine.clock import now
+from ghostd.engine.crew import Crew, reap_adopted
+from ghostd.engine.perform import Hooks, Performer
+from ghostd.engine.sources import Poller
+
+
+_LONGEST_WAIT = 86_400.0  # seconds: what poll can be told has a limit
+
+
+class Manager:
+    """Runs one pool to its end."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        crew: Crew,
+        performer: Performer,
+        poller: Poller,
+        hooks: Hooks,
+        *,
+        pulse: float | None = None,
+    ) -> None:
+        """``pulse``: seconds between calls of the hooks that want news often; None if there are none."""
+        self.pool = pool
+        self._crew = crew
+        self._performer = performer
+        self._poller = poller
+        self._hooks = hooks
+        self._pulse = pulse
+        self._next_pulse = now() if pulse is not None else math.inf
+        self._events: list[Event] = []
+        self._adopts = os.getpid() == 1  # orphans of the whole container end here
+
+    def post(self, event: Event) -> None:
+        """Hand in a fact from inside the process: a hook that asks for a reload, say."""
+        self._events.append(event)
+
+    def run(self) -> None:
+        """Until the pool halts."""
+        while self._performer.halted is None:
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn of the loop. The first one does not wait: the pool's first deadline is now."""
+        self._wait()
+        moment = now()
+        batch, self._events = self._events, []
+        if moment >= self._due(moment):
+            batch += self._crew.read_unwatched(moment)
+            batch.append(self._crew.read_board(moment))
+        orders = self.pool.handle(batch, moment)
+        self._events += self._performer.perform(orders)
+        self._beat_pulse(moment)
+
+    def _wait(self) -> None:
+        moment = now()
+        due = min(self._due(moment), self._next_pulse, moment + _LONGEST_WAIT)
+        if self._pulse is not None:
+            self._performer.guarded(self._hooks.waitup)
+        ready = self._poller.wait(0.0 if self._events else max(due - moment, 0.0))
+        moment = now()
+        for gather in ready:
+            self._events += gather(moment)
+        if self._adopts and ready:
+            reap_adopted(self._crew.pids())
+
+    def _due(self, moment: float) -> float:
+        deadline = self.pool.deadline(moment)
+        return math.inf if deadline is None else deadline
+
+    def _beat_pulse(self, moment: float) -> None:
+        if moment < self._next_pulse or self._pulse is None:
+            return
+        self._next_pulse = moment + self._pulse
+        for pid in self._crew.fresh_pids():
+            self._performer.guarded(self._hooks.heartbeat, pid)

@@ -1,0 +1,150 @@
+"""Performs the pool's orders: kernel, log and the user's hooks. Decides nothing, except that no failure here ends the manager.
+
+A failed fork becomes an event. An exception in a hook is logged with its traceback and counted, and the pool lives on: this is
+the one module that catches everything, because it is the one that calls code which is not ours.
+"""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from typing import Protocol, TypeVar, assert_never
+
+from ghostd.core import actions as do
+from ghostd.core.events import Event, Exit, Forked, ForkFailed
+from ghostd.engine import words
+from ghostd.engine.clock import now
+from ghostd.engine.crew import Crew
+from ghostd.engine.launch import Launcher
+from ghostd.errors import ThreadedForkError
+
+# The newborn has faulthandler write all its stacks on this one. Real-time: nobody else uses it, and it has no default use.
+STACKS_SIGNAL: int = int(signal.SIGRTMIN) + 2 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
+
+
+Order = TypeVar("Order", do.Ask, do.Rouse, do.Kill, do.Bury, do.Abandon)
+
+
+class Scribe(Protocol):
+    """What writes the log."""
+
+    def write(self, level: str, text: str, /) -> None:
+        """One record. Never raises."""
+
+    def exception(self, text: str, error: BaseException, /) -> None:
+        """One record with the traceback behind it."""
+
+
+class Hooks(Protocol):
+    """The user's code in the manager, and whoever waits for news of the pool."""
+
+    def spawn(self, pid: int) -> None:
+        """A spirit's process was made."""
+
+    def reap(self, pid: int, exit: Exit) -> None:  # noqa: A002
+        """A spirit's process has ended."""
+
+    def heartbeat(self, pid: int) -> None:
+        """A beat of a spirit was seen."""
+
+    def waitup(self) -> None:
+        """The manager is about to wait."""
+
+    def finish(self, graceful: bool) -> None:  # noqa: FBT001  as the ancestor has it
+        """The shutdown begins."""
+
+    def news(self, news: do.Announce) -> None:
+        """The pool as a whole has something to tell."""
+
+
+class Performer:
+    """Hands of the manager."""
+
+    def __init__(self, crew: Crew, launcher: Launcher, hooks: Hooks, log: Scribe) -> None:
+        self._crew = crew
+        self._launcher = launcher
+        self._hooks = hooks
+        self._log = log
+        self.halted: do.Halt | None = None
+        self.failed_hooks = 0
+
+    def perform(self, orders: list[do.Action]) -> list[Event]:
+        """Carry out the orders, one after another: what came of them."""
+        outcomes: list[Event] = []
+        for order in orders:
+            outcome = self._perform(order)
+            if outcome is not None:
+                outcomes.append(outcome)
+        return outcomes
+
+    def guarded(self, hook: Callable[..., object], *args: object) -> None:
+        """Call code that is not ours: whatever it raises is logged and counted, and goes no further."""
+        try:
+            hook(*args)
+        except BaseException as error:  # noqa: BLE001  also SystemExit and KeyboardInterrupt: a hook cannot end the pool
+            self.failed_hooks += 1
+            name = getattr(hook, "__name__", repr(hook))
+            self._log.exception(f"Hook {name} failed (failure {self.failed_hooks}), the pool goes on", error)
+
+    def _perform(self, order: do.Action) -> Event | None:
+        match order:
+            case do.Spawn():
+                return self._spawn(order)
+            case do.Ask():
+                self._signal(order, signal.SIGQUIT)
+                self._say(order, words.asked)
+            case do.Rouse():
+                # Stacks first, then the request, then let it run: one that was stopped does both at once.
+                self._signal(order, STACKS_SIGNAL, signal.SIGQUIT, signal.SIGCONT)
+                self._say(order, words.roused)
+            case do.Kill():
+                member = self._crew.alive(order.spirit)
+                if member is not None:
+                    member.child.end_group()
+                    member.child.send(signal.SIGKILL)  # also when it has not made its group yet
+                self._say(order, words.killed)
+            case do.Bury():
+                self._say(order, words.buried)
+                pid = self._crew.bury(order.spirit).child.pid
+                self.guarded(self._hooks.reap, pid, order.exit)
+            case do.Abandon():
+                self._say(order, words.abandoned)
+            case do.Announce():
+                self._log.write(*words.announced(order))
+                self.guarded(self._hooks.news, order)
+            case do.Finish():
+                self.guarded(self._hooks.finish, order.graceful)
+            case do.Halt():
+                self.halted = order
+                self._log.write(*words.halted(os.getpid(), order))
+            case _:
+                assert_never(order)
+        return None
+
+    def _spawn(self, order: do.Spawn) -> Event:
+        try:
+            pid = self._launcher.launch(order)
+        except (OSError, MemoryError, ThreadedForkError) as error:
+            return ForkFailed(order.spirit, _why(error), now())
+        member = self._crew.add(order, pid)
+        self._log.write(*words.started(pid, str(member), order.generation, order.reason))
+        self.guarded(self._hooks.spawn, pid)
+        return Forked(order.spirit, now())
+
+    def _signal(self, order: do.Ask | do.Rouse, *numbers: int) -> None:
+        member = self._crew.alive(order.spirit)
+        if member is None:
+            return  # has ended; the pool learns of it with the next batch
+        for number in numbers:
+            member.child.send(number)
+
+    def _say(self, order: Order, line: Callable[[int, str, Order], words.Line]) -> None:
+        member = self._crew.get(order.spirit)
+        self._log.write(*line(member.child.pid, str(member), order))
+
+
+def _why(error: BaseException) -> str:
+    """What the kernel said, with the name of the error."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{errno.errorcode.get(error.errno, error.errno)}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,330 @@
+"""Class Ghost: a daemon with the ancestor's attributes, hooks and commands. Subclass it and write ``startup``.
+
+The commands run in the caller; the hooks run in the daemon, one after another, never in a signal handler. Ancestor: Acme::Ghost.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from ghostd.config import Config, class_layer, environ_layer, gather
+from ghostd.daemon import detach, lsb, stopping
+from ghostd.daemon.notify import Notifier
+from ghostd.daemon.pidfile import FilePid
+from ghostd.engine.sources import MANAGER_SIGNALS
+from ghostd.errors import BootError, DeniedError, ExitCode, GhostdError, OptionError, UserError
+from ghostd.linux import identity
+from ghostd.linux.inbox import Inbox
+from ghostd.linux.title import set_title
+from ghostd.log import Log
+
+
+class Ghost:
+    """A daemon. Every option may be a keyword argument, a variable GHOSTD_NAME of the environment, or a class attribute.
+
+    Raises OptionError, naming option, value and what is allowed, before anything forks.
+    """
+
+    def __init__(self, **options: object) -> None:
+        self.config: Config = gather(options, environ_layer(os.environ), class_layer(type(self)))
+        settled = self.config.daemon.settled()
+        self.name: str = settled.name or "ghostd"
+        self.pidfile: str = settled.pidfile or f"{self.name}.pid"
+        self._chdir = settled.chdir
+        self._identity = self._resolve()
+        self._log = Log(self.config.log, name=self.name)
+        self._filepid = FilePid(self.pidfile)
+        self._ok = False
+        self._interrupts = 0
+        self._daemonized = False
+        self._inbox: Inbox | None = None
+        self._reporter: detach.Reporter | None = None
+        self._notifier = Notifier(None)
+        self.again(**options)
+
+    # ── properties ──
+    @property
+    def ok(self) -> bool:
+        """True from start until a stop is asked. Looking at it also serves the signals that have come in meanwhile."""
+        self._serve_signals()
+        return self._ok
+
+    @property
+    def pid(self) -> int:
+        """The pid of this process."""
+        return os.getpid()
+
+    @property
+    def log(self) -> Log:
+        """The ghost's log."""
+        return self._log
+
+    @property
+    def filepid(self) -> FilePid:
+        """The ghost's pidfile."""
+        return self._filepid
+
+    @property
+    def is_daemonized(self) -> bool:
+        """Whether this process is the detached daemon, or one of its spirits."""
+        return self._daemonized
+
+    # ── hooks: override them ──
+    def again(self, **options: object) -> None:
+        """At the end of construction, by every command."""
+
+    def preinit(self) -> None:
+        """In the starter, before the fork: the caller's directory and terminal are still there."""
+
+    def init(self) -> None:
+        """In the daemon, once, before startup."""
+
+    def startup(self) -> None:
+        """The work of the daemon: loops ``while self.ok`` and returns."""
+
+    def hangup(self) -> None:
+        """On HUP."""
+
+    def cleanup(self, scope: int) -> None:
+        """In the daemon before it ends; scope is 0 normally, 1 after an interruption. The log still works."""
+
+    # ── commands ──
+    def start(self) -> int:
+        """Start the daemon; its pid, also if it was running already. Returns once the pool is whole.
+
+        Raises what went wrong: UserError or SystemFault with the daemon's own message and exit code.
+        """
+        running = self._filepid.running()
+        if running:
+            return running
+        pid = self.daemonize()
+        if pid:
+            return pid
+        self._end(self._live())
+
+    def daemonize(self) -> int:
+        """Detach from the caller: the daemon's pid in the starter, once it is up, and 0 in the daemon."""
+        self._check_right()
+        self.preinit()
+        limit = self.config.daemon.start_limit(self.config.policy.boot_timeout)
+        handover = detach.detach(limit)
+        if handover.reporter is None:
+            return handover.pid
+        self._reporter = handover.reporter
+        self._daemonized = True
+        return 0
+
+    def run(self) -> int:
+        """Be the ghost in this process, in the foreground, until it is asked to stop: the exit code.
+
+        For systemd, containers and terminals: TERM and INT are graceful, a second one is at once. Logs to stderr unless told
+        otherwise.
+        """
+        running = self._filepid.running()
+        if running:
+            raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
+        self._check_right()
+        self.preinit()
+        options = self.config.log
+        if options.logfile is None and options.loghandle is None and options.logger is None:
+            self._log = Log(replace(options, logfile="/dev/stderr"), name=self.name)
+        return self._live()
+
+    def stop(self) -> int:
+        """Stop the ghost: the pid that was stopped, 0 if none was running, -pid if it is still there.
+
+        Graceful first, for graceful_timeout and stop_margin; then at once; then SIGKILL for it and all that it has started.
+        """
+        return stopping.stop(self._filepid, self.config.policy.graceful_timeout, self.config.daemon.stop_margin)
+
+    def restart(self) -> int:
+        """Stop, then start: the new pid. Raises what went wrong."""
+        pid = self.stop()
+        return pid if pid < 0 else self.start()
+
+    def reload(self, signal_number: int = signal.SIGHUP) -> int:
+        """Ask the running ghost to reload: its pid, 0 if it is not running."""
+        if not signal_number:
+            raise UserError("reload is switched off: its signal is 0")
+        return self._filepid.signal(signal_number)
+
+    def status(self) -> int:
+        """The pid of the running ghost, 0 if it is not running."""
+        return self._filepid.running() or 0
+
+    def ctrl(self, command: str | Sequence[str], signal_number: int = signal.SIGHUP) -> int:
+        """Carry out a command and print what the ancestor prints: the exit code, for ``sys.exit``.
+
+        Takes a word or the arguments of a script: ``sys.exit(ghost.ctrl(sys.argv[1:]))``.
+        """
+        word = command if isinstance(command, str) else " ".join(command)
+        try:
+            return self._answer(word, signal_number)
+        except GhostdError as error:
+            sys.stderr.write(f"{self.name}: {error}\n")
+            return error.code
+
+    def set_uid(self, user: str | int) -> None:
+        """Become another user, for good, with its groups. Raises DeniedError or OptionError."""
+        self._become(_resolved(user, None))
+
+    def set_gid(self, groups: str | int | Iterable[str | int]) -> None:
+        """Take another group, or several of which the first is the primary one. Raises DeniedError or OptionError."""
+        self._become(_resolved(None, groups))
+
+    def flush(self) -> None:
+        """Forget the interruptions so far."""
+        self._interrupts = 0
+
+    # ── the daemon's life ──
+    def _live(self) -> int:
+        """From settling to cleanup, whatever happens between: the exit code."""
+        self._inbox = Inbox(MANAGER_SIGNALS)
+        try:
+            self._settle()
+            self._ok = True
+            self.log.write("info", f"Ghost process {os.getpid()} started")
+            self.init()
+            self.startup()
+            code = ExitCode.OK
+        except GhostdError as error:
+            code = self._fail(error, str(error))
+        except Exception as error:
+            code = self._fail(BootError(str(error)), f"{type(error).__name__}: {error}", error)
+        self._ok = False
+        self._clean(int(self._interrupts > 0))
+        self.log.write("info", f"Ghost process {os.getpid()} stopped")
+        self._filepid.remove()
+        self._inbox.close()
+        return code
+
+    def _settle(self) -> None:
+        """Pidfile and log while the right to them is there, then the other user, then the rest."""
+        self._notifier = Notifier.from_environ(os.environ)
+        os.umask(self.config.daemon.umask)
+        self._take_pidfile()
+        self.log.open()
+        self.log.give_to(self._identity.uid, self._identity.gid)
+        self._become(self._identity)
+        set_title(f"{self.name}: manager")
+        if self._daemonized:
+            detach.settle(self._chdir, self.log.fileno(), keep=())
+
+    def _take_pidfile(self) -> None:
+        if not self._filepid.acquire():
+            raise UserError(f"already running: another ghost holds {self.pidfile}")
+        self._filepid.save()
+
+    def report_up(self) -> None:
+        """The ghost is up: let the starter return, and tell the init system."""
+        if self._reporter is not None:
+            self._reporter.ready()
+            self._reporter = None
+        self._notifier.ready("running")
+
+    def stop_asked(self, *, interrupted: bool) -> None:
+        """The shutdown begins: ``ok`` is false from now on, and the init system knows."""
+        self._ok = False
+        self._interrupts += interrupted
+        self._notifier.stopping("stopping")
+
+    def _fail(self, error: GhostdError, text: str, cause: BaseException | None = None) -> ExitCode:
+        if cause is None:
+            self.log.write("fatal", text)
+        else:
+            self.log.exception(f"Ghost process {os.getpid()} failed", cause)
+        if self._reporter is not None:
+            self._reporter.failed(error.code, text)
+        elif not self._daemonized:
+            sys.stderr.write(f"{self.name}: {text}\n")
+        return error.code
+
+    def _clean(self, scope: int) -> None:
+        try:
+            self.cleanup(scope)
+        except Exception as error:
+            self.log.exception("Hook cleanup failed", error)
+
+    def _end(self, code: int) -> NoReturn:
+        """The daemon ends here: it must not run on in its starter's code."""
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
+
+    # ── signals, where no pool serves them ──
+    def _serve_signals(self) -> None:
+        if self._inbox is None:
+            return
+        for number in self._inbox.drain():
+            match number:
+                case signal.SIGTERM | signal.SIGINT:
+                    self.stop_asked(interrupted=True)
+                case signal.SIGQUIT:
+                    self.stop_asked(interrupted=False)
+                case signal.SIGHUP:
+                    self.hangup()
+                case signal.SIGUSR1:
+                    self.reopen()
+                case signal.SIGUSR2:
+                    self.upgrade()
+
+    def reopen(self) -> None:
+        """On USR1: open the log anew, as after a rotation."""
+        self.log.reopen()
+        self.log.write("notice", "Log reopened")
+
+    def upgrade(self) -> None:
+        """On USR2: nothing yet but a word in the log."""
+        self.log.write("warn", "USR2 asks for an upgrade, which this version cannot do: use restart")
+
+    # ── helpers ──
+    def _answer(self, word: str, signal_number: int) -> int:
+        if word == "run":
+            return self.run()
+        reply = self._reply(word, signal_number)
+        (sys.stderr if reply.is_error else sys.stdout).write(f"{reply.text}\n")
+        return reply.code
+
+    def _reply(self, word: str, signal_number: int) -> lsb.Reply:
+        match word:
+            case "start":
+                running = self._filepid.running()
+                return lsb.already_running(running) if running else lsb.started(self.start())
+            case "stop":
+                pid = self.stop()
+                return lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running()
+            case "restart":
+                pid = self.restart()
+                return lsb.restarted() if pid > 0 else lsb.restart_failed(-pid)
+            case "reload":
+                pid = self.reload(signal_number)
+                return lsb.reloading(pid) if pid else lsb.started(self.start())
+            case "status":
+                return lsb.status(self._filepid.running(), os.path.exists(self.pidfile))
+            case _:
+                return lsb.incorrect(word)
+
+    def _resolve(self) -> identity.Identity:
+        return _resolved(self.config.daemon.user, self.config.daemon.group)
+
+    def _check_right(self) -> None:
+        if not identity.allowed(self._identity):
+            raise DeniedError(f"to run as {self._identity} takes root: start it as root, or leave out user and group")
+
+    def _become(self, wanted: identity.Identity) -> None:
+        try:
+            identity.become(wanted)
+        except PermissionError as error:
+            raise DeniedError(str(error)) from error
+
+
+def _resolved(user: str | int | None, groups: str | int | Iterable[str | int] | None) -> identity.Identity:
+    try:
+        return identity.resolve(user, groups)
+    except (LookupError, ValueError) as error:
+        option = "user" if groups is None else "user or group"
+        raise OptionError(f"option {option}: {error}") from error

@@ -1,0 +1,24 @@
+"""The event loop of uvloop, for coroutine spirits. A loop of the manager's would share its epoll: always a fresh one."""
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from ghostd.errors import TargetError
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+def is_installed() -> bool:
+    """Whether uvloop can be imported; does not import it."""
+    return importlib.util.find_spec("uvloop") is not None
+
+
+def new_event_loop() -> "asyncio.AbstractEventLoop":
+    """A fresh loop; TargetError naming the extra when uvloop is not installed."""
+    try:
+        import uvloop
+    except ImportError as error:
+        raise TargetError("event_loop is uvloop, which is not installed: pip install 'ghostd[uvloop]'") from error
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

@@ -1,0 +1,300 @@
+"""Class Prefork: a ghost that keeps a pool of spirits. Wires core, engine and spirit together, and decides nothing.
+
+The manager runs ``startup``, which is the pool's whole life. In a spirit ``spirit`` is the body; it returns when ``tick`` says so.
+"""
+
+import gc
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, NoReturn
+
+from ghostd.core.actions import Announce, News, Spawn
+from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
+from ghostd.core.snapshot import Snapshot
+from ghostd.engine.clock import now
+from ghostd.engine.household import Household, Setup
+from ghostd.engine.perform import STACKS_SIGNAL
+from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
+from ghostd.ghost import Ghost
+from ghostd.integrations import uvloop
+from ghostd.linux.board import Page
+from ghostd.linux.inbox import Inbox
+from ghostd.linux.procfs import thread_count
+from ghostd.linux.title import set_title
+from ghostd.spirit import birth, runners
+from ghostd.spirit.context import Context
+
+if TYPE_CHECKING:
+    import asyncio
+
+Body = Callable[..., object]
+
+
+class Prefork(Ghost):
+    """A daemon with a pool of pre-forked processes, the spirits.
+
+    Override :meth:`spirit`, or hand over a function: ``Prefork(spirit=work)``. A function may take the ghost as its one
+    argument; one that takes none is ready when it begins, is never found silent, and is ended by SystemExit when it is
+    asked to leave. A coroutine function runs in an event loop that beats by itself.
+
+    Options: all of :class:`Ghost`, the pool's (docs/reference/options.md) and ``spirit``. Raises OptionError, naming option,
+    value and what is allowed, before anything forks. Ancestor: Acme::Ghost::Prefork.
+    """
+
+    use_pidfd = True  # where the kernel has them; False is for testing the way without
+
+    def __init__(self, spirit: Body | None = None, **options: object) -> None:
+        self._work = spirit
+        self._household: Household | None = None
+        self._context: Context | None = None
+        self._order: Spawn | None = None
+        self._is_deaf = self._check_work()
+        super().__init__(**options)
+
+    # ── for the code of a spirit ──
+    def spirit(self) -> object:
+        """The body of a spirit: override it. It loops ``while self.tick()`` and returns; what it raises is logged."""
+        if self._work is None:
+            raise OptionError("option spirit: nothing to run: override spirit() or give Prefork(spirit=function)")
+        return self._work() if self._is_deaf else self._work(self)
+
+    def tick(self, finished: bool = False) -> bool:  # noqa: FBT001, FBT002  as the ancestor has it
+        """A heartbeat: true while the work is to go on, false once this spirit was asked to leave.
+
+        ``finished=True`` says "I shall leave": the replacement is made at once. The first tick says that the spirit is ready.
+        A store in shared memory: no system call but the first time, cannot block, may be called from any thread.
+        """
+        return self._context.tick(finished) if self._context is not None else self.ok
+
+    def ready(self) -> None:
+        """Say that this spirit can work, before its first tick."""
+        if self._context is not None:
+            self._context.ready()
+
+    def busy(self, seconds: float) -> AbstractContextManager[None]:
+        """In this block the spirit is not found silent for so many seconds, whether it ticks or not."""
+        return nullcontext() if self._context is None else self._context.busy(seconds)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this spirit was asked to leave, or has said that it will; in the manager: whether the ghost stops."""
+        return not self.ok
+
+    async def wait_stopping(self) -> None:
+        """Wait, in a coroutine spirit, until it is asked to leave."""
+        import asyncio
+
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        if self._context is not None and not self._context.is_leaving:
+            self._context.when_leaving(lambda: loop.call_soon_threadsafe(asked.set))
+            await asked.wait()
+
+    async def ticks(self, every: float = 1.0) -> AsyncIterator[None]:
+        """Tick, yield, wait ``every`` seconds, and so on until the spirit is asked to leave, which ends the wait."""
+        import asyncio
+
+        stopping = asyncio.ensure_future(self.wait_stopping())
+        try:
+            while self.tick():
+                yield
+                await asyncio.wait((stopping,), timeout=every)
+        finally:
+            stopping.cancel()
+
+    @property
+    def seat(self) -> int | None:
+        """The seat of this spirit, 0 to N-1 in a calm pool; None outside of a spirit."""
+        return None if self._order is None else self._order.seat
+
+    @property
+    def serial(self) -> int | None:
+        """The number of this spirit, never used again; None outside of a spirit."""
+        return None if self._order is None else self._order.spirit
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of this spirit, in the manager the one wanted now; None elsewhere."""
+        if self._order is not None:
+            return self._order.generation
+        return None if self._household is None else self.snapshot.generation
+
+    @property
+    def is_spirited(self) -> bool:
+        """Whether this process is a spirit."""
+        return self._order is not None
+
+    # ── for the code of the manager ──
+    @property
+    def ok(self) -> bool:
+        """True from start until a stop is asked; in a spirit, until it is asked to leave."""
+        if self._context is not None:
+            return not self._context.is_leaving
+        return super().ok if self._household is None else self._ok  # a pool's own loop serves the signals
+
+    @property
+    def healthy(self) -> int:
+        """How many spirits are ready, beating and not leaving. 0 outside of the manager."""
+        return 0 if self._household is None else self.snapshot.ready
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """A frozen view of the pool, in the manager. RuntimeError elsewhere."""
+        if self._household is None:
+            raise RuntimeError("snapshot: this process is not a manager with a running pool")
+        return self._household.manager.pool.snapshot(now())
+
+    def scale(self, spirits: int) -> None:
+        """In a hook: want so many spirits from now on."""
+        if self._household is not None:
+            self._household.manager.post(ScaleAsked(now(), to=spirits))
+
+    def renew(self) -> None:
+        """In a hook: begin a rolling reload. What HUP does."""
+        if self._household is not None:
+            self._household.manager.post(ReloadAsked(now()))
+
+    # ── hooks beside those of Ghost ──
+    def spawn(self, pid: int) -> None:
+        """In the manager, after a spirit was forked."""
+
+    def waitup(self) -> None:
+        """In the manager, before it waits; at least once every heartbeat_interval when overridden."""
+
+    def heartbeat(self, pid: int) -> None:
+        """In the manager, when a beat of the spirit was seen; at most once every heartbeat_interval and spirit."""
+
+    def reap(self, pid: int, status: Exit | None = None) -> None:
+        """In the manager, after a spirit has ended. An override may take the pid alone, as the ancestor's."""
+
+    def finish(self, graceful: bool) -> None:  # noqa: FBT001  as the ancestor has it
+        """In the manager, once at shutdown, and once more if a graceful one turns into an immediate one."""
+
+    def hangup(self) -> None:
+        """On HUP: the rolling reload."""
+        self.renew()
+
+    # ── the pool's life ──
+    def startup(self) -> None:
+        """Run the pool until it halts. An override that wants more calls this one in the middle."""
+        if thread_count() > 1 and self.config.spirit.fork_beside_threads == "refuse":
+            raise ThreadedForkError(
+                f"the manager has {thread_count()} threads before its first fork: a spirit could inherit a locked lock and hang. "
+                "Start threads in spirit(), or set fork_beside_threads to warn"
+            )
+        if self.config.spirit.freeze:
+            _freeze()
+        if self._inbox is None or not self.ok:
+            return  # asked to stop before there was a pool
+        self.log.write("info", f"Manager {os.getpid()} started")
+        with Household(self._setup(self._inbox)) as household:
+            self._household = household
+            try:
+                household.manager.run()
+            finally:
+                self._household = None
+        halt = household.performer.halted
+        if halt is not None and halt.code is not ExitCode.OK:
+            raise BootError(halt.detail) if halt.code is ExitCode.BOOT_FAILED else SystemFault(halt.detail)
+
+    def _setup(self, inbox: Inbox) -> Setup:
+        wants_news = type(self).heartbeat is not Prefork.heartbeat or type(self).waitup is not Prefork.waitup
+        warn = self.config.spirit.fork_beside_threads == "warn"
+        return Setup(
+            policy=self.config.policy,
+            log=self.log,
+            hooks=_Hooks(self),
+            duties=self,
+            inbox=inbox,
+            birth=lambda household: lambda order, mask: self._be_spirit(household, order, mask),
+            foreground=not self.is_daemonized,
+            pulse=self.config.policy.heartbeat_interval if wants_news else None,
+            warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
+            use_pidfd=self.use_pidfd,
+        )
+
+    def _be_spirit(self, household: Household, order: Spawn, mask: set[int]) -> NoReturn:
+        def awaken(page: Page) -> birth.OnQuit:
+            self._household, self._order = None, order
+            self._context = context = Context(page.words, household.bell.ring)
+            if type(self).tick is Prefork.tick:
+                vars(self)["tick"] = context.tick  # without the detour over the method: a beat is cheap
+            self.log.after_fork()
+            set_title(f"{self.name}: spirit {order.seat}")
+            return context.leave
+
+        given = birth.Inheritance(
+            manager=household.pid,
+            board=household.board,
+            bell=household.bell,
+            life=household.life,
+            keep=lambda: (household.inherited | set(self.log.descriptors())) - set(self.filepid.descriptors()),
+            stacks_signal=STACKS_SIGNAL,
+            nofile=household.nofile,
+        )
+        code = runners.run(lambda: birth.be_born(given, order.seat, mask, awaken), self._report)
+        birth.leave(code or self._run_body())
+
+    def _run_body(self) -> int:
+        assert self._context is not None, "a spirit has a voice"
+        deaf = self._is_deaf and type(self).spirit is Prefork.spirit
+        interval = self.config.policy.heartbeat_interval
+        return runners.run_spirit(self.spirit, self._context, interval, self._loop_factory, self._report, deaf=deaf)
+
+    def _loop_factory(self) -> "Callable[[], asyncio.AbstractEventLoop] | None":
+        wanted = self.config.spirit.event_loop
+        if wanted == "uvloop" or (wanted == "auto" and uvloop.is_installed()):
+            return uvloop.new_event_loop
+        return None
+
+    def _report(self, error: BaseException) -> None:
+        self.log.exception(f"Spirit {os.getpid()} failed", error)
+
+    def _check_work(self) -> bool:
+        """That there is something to run, before anything forks; whether it cannot take the ghost."""
+        if type(self).spirit is not Prefork.spirit and self._work is None:
+            return False
+        if not callable(self._work):
+            raise OptionError(
+                f"option spirit: {self._work!r} is not allowed; it takes a function, or override spirit()"
+            )
+        return not _takes(self._work, self)
+
+
+class _Hooks:
+    """The user's hooks, as the performer calls them, with whoever waits for the pool to be whole."""
+
+    def __init__(self, ghost: Prefork) -> None:
+        self._ghost = ghost
+        self.heartbeat = ghost.heartbeat
+        self.waitup = ghost.waitup
+        self.spawn = ghost.spawn
+        self._reap_takes_status = _takes(ghost.reap, 0, None)
+
+    def reap(self, pid: int, exit: Exit) -> None:  # noqa: A002
+        args = (pid, exit) if self._reap_takes_status else (pid,)
+        self._ghost.reap(*args)
+
+    def finish(self, graceful: bool) -> None:  # noqa: FBT001
+        self._ghost.stop_asked(interrupted=not graceful)
+        self._ghost.finish(graceful)
+
+    def news(self, news: Announce) -> None:
+        if news.news is News.WHOLE:
+            self._ghost.report_up()
+
+
+def _takes(function: Body, *args: object) -> bool:
+    """Whether the function can be called with these; what cannot be looked into is believed to take nothing."""
+    try:
+        inspect.signature(function).bind(*args)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _freeze() -> None:
+    """Leave to the spirits a heap that their collector does not touch: touched pages are no longer shared."""
+    gc.collect()
+    gc.freeze()

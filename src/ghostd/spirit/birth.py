@@ -1,0 +1,73 @@
+"""The first steps of a newborn spirit, in their order, each with its why; and its last one."""
+
+import faulthandler
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ghostd.linux import fds, inbox, life, process
+from ghostd.linux.board import Board, Doorbell, Page
+from ghostd.linux.child import unblock_signals
+
+OnQuit = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What every spirit of a pool is given by its manager."""
+
+    manager: int  # pid
+    board: Board
+    bell: Doorbell
+    life: int  # read end of a pipe whose write end only the manager has: its end is the manager's end
+    keep: Callable[[], set[int]]  # the user's and the log's descriptors; all others are closed
+    stacks_signal: int
+    nofile: tuple[int, int] | None  # the limits to go back to, when the manager raised its own
+
+
+def be_born(given: Inheritance, seat: int, mask: set[int], awaken: Callable[[Page], OnQuit]) -> None:
+    """From a copy of the manager to a spirit. Signals are blocked until the last step.
+
+    ``awaken`` makes the spirit's voice from its page and returns what to call when the spirit is asked to leave.
+    """
+    # The manager's handlers and wakeup descriptor must not hear our signals.
+    inbox.reset_all()
+    # Own group: Ctrl-C on a terminal reaches the manager alone, and what this spirit starts goes with it.
+    os.setpgid(0, 0)
+    # No orphan: the kernel ends us with the manager, also when we hang. It may have gone before this line.
+    process.die_with_parent(signal.SIGKILL)
+    if os.getppid() != given.manager:
+        os._exit(0)
+    # Only our own page: we cannot speak for another spirit.
+    page = given.board.adopt(seat)
+    # Of the manager's descriptors nothing stays, of other spirits' nothing.
+    fds.close_all_but(given.keep() | {0, 1, 2, given.life, given.bell.ring_fileno()})
+    life.follow(given.life, signal.SIGKILL)
+    fds.restore_limit(given.nofile)
+    # A silent spirit can say where it stands, even inside C code: faulthandler writes from the signal handler itself.
+    with suppress(OSError, ValueError):  # no stderr: nowhere to write
+        faulthandler.register(given.stacks_signal, file=2, all_threads=True)
+    gc.enable()
+    on_quit = awaken(page)
+    # What this spirit forks must not beat for it: there the page becomes private memory.
+    os.register_at_fork(after_in_child=page.mute)
+    # From here on we hear: QUIT asks us to leave; TERM and INT end us, as the ancestor's spirits.
+    signal.signal(signal.SIGQUIT, lambda _number, _frame: on_quit())
+    unblock_signals(mask)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process without running what the manager registered for its own end."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()  # waits for threads that are not daemons, as the end of any program does
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            if stream is not None:
+                stream.flush()
+    os._exit(code)

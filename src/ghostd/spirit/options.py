@@ -1,0 +1,34 @@
+"""What a user may choose about how spirits are made and run."""
+
+from dataclasses import dataclass
+
+from ghostd.options import Kind, check, option
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpiritOptions:
+    """How spirits are made and run. Checked when made; raises OptionError."""
+
+    event_loop: str = option(
+        "auto",
+        Kind.CHOICE,
+        "Which event loop runs a coroutine spirit; auto is uvloop where it is installed, else asyncio's own.",
+        why="who installed uvloop wants it",
+        choices=("auto", "asyncio", "uvloop"),
+    )
+    fork_beside_threads: str = option(
+        "refuse",
+        Kind.CHOICE,
+        "What to do when the manager has a second thread at a fork: refuse the fork, or only warn.",
+        why="a lock that a thread holds at that moment is locked for ever in the spirit",
+        choices=("refuse", "warn"),
+    )
+    freeze: bool = option(
+        True,  # noqa: FBT003
+        Kind.FLAG,
+        "Collect garbage and freeze what is left before the first fork, so that spirits share it.",
+        why="a collection in a spirit would else copy every page that holds an object",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -1,0 +1,91 @@
+"""Runs the user's code in a spirit: a plain function, one that cannot tick, a coroutine. Gives the exit code.
+
+This is the one place in a spirit that catches everything, because it is where code that is not ours ends.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ghostd.spirit.context import Context
+
+if TYPE_CHECKING:
+    import asyncio
+
+LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
+Report = Callable[[BaseException], None]  # takes what the user's code raised
+
+
+def run(body: Callable[[], object], report: Report) -> int:
+    """Call the body: 0 when it returns, its own code on SystemExit, 1 with a reported traceback on anything else."""
+    try:
+        body()
+    except SystemExit as end:
+        return _code(end, report)
+    except BaseException as error:  # noqa: BLE001  KeyboardInterrupt and GeneratorExit are no better ends
+        report(error)
+        return 1
+    return 0
+
+
+def run_spirit(
+    body: Callable[[], object],
+    context: Context,
+    interval: float,
+    choose_loop: Callable[[], LoopFactory | None],  # called in the spirit, where it may import
+    report: Report,
+    *,
+    deaf: bool,
+) -> int:
+    """Run the body of a spirit: a plain one, or a coroutine in a fresh event loop that beats every ``interval`` seconds.
+
+    A deaf one cannot tick: it is ready when it begins, is never found silent (but as a coroutine), and is ended by
+    SystemExit when asked to leave.
+    """
+
+    def whole() -> None:
+        if deaf:
+            context.begin_unheard(_end)
+        if not (deaf and context.is_leaving):
+            result = body()
+            if isinstance(result, Coroutine):
+                _run_loop(result, context, interval, choose_loop())
+
+    return run(whole, report)
+
+
+def _run_loop(
+    body: Coroutine[Any, Any, object],
+    context: Context,
+    interval: float,
+    factory: LoopFactory | None,
+) -> None:
+    """The first beat, which says ready, comes when the coroutine first waits; a loop that is blocked is silent."""
+    import asyncio
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def beat() -> None:
+            context.tick(False)  # noqa: FBT003
+            loop.call_later(interval, beat)
+
+        context.judge()
+        loop.call_soon(beat)
+        await body
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+def _end() -> None:
+    raise SystemExit(0)
+
+
+def _code(end: SystemExit, report: Report) -> int:
+    """The exit code as the interpreter would make it."""
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    report(end)
+    return 1
