@@ -1,0 +1,320 @@
+"""The pidfile: tells people and init systems which process is the ghost's manager. It never decides; the lock does.
+
+Rule 1: the file is written whole or not at all (a new one, synced, renamed over the old), only by who holds the lock,
+and removed only by the process that wrote it, and only while it is still the same file.
+
+Rule 2: what lies in its place and is not a regular file of our own is an error, and is not touched.
+
+Rule 3: a pid that was read is believed only with the start time and the boot that stand beside it, and never enough
+to signal it. ``stop`` signals what :meth:`FilePid.holder` says, which comes from the kernel.
+"""
+
+import atexit
+import errno
+import os
+import select
+import stat
+import time
+from contextlib import suppress
+from typing import Final, NamedTuple, Self
+
+from ghostd.daemon.lock import GhostLock
+from ghostd.errors import DeniedError, GhostdError, OptionError, SystemFault
+from ghostd.linux import lock, procfs
+
+_MODE: Final = 0o644  # everybody may know the pid
+_LONGEST: Final = 200  # bytes; ours has about 60
+_LOOK_EVERY: Final = 0.005  # seconds between looks of who waits for a start to come through
+
+
+class _Told(NamedTuple):
+    """What a pidfile says."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+class FilePid:
+    """The pidfile at ``file`` of the process ``pid`` (this one), as the ancestor has it, with a lock beside it.
+
+    ``autosave`` saves at once; ``autoremove`` removes at the end of a ``with`` block or of the program; ``auto`` does
+    both. Errors are DeniedError, OptionError and SystemFault, with what to do.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        pid: int | None = None,
+        *,
+        autoremove: bool = False,
+        autosave: bool = False,
+        auto: bool = False,
+    ) -> None:
+        self.file = os.path.abspath(os.fspath(file))
+        self.pid = os.getpid() if pid is None else pid
+        self.owner: int | None = None
+        self._autoremove = autoremove or auto
+        self._lock = GhostLock(f"{self.file}.lock")
+        self._fd = -1  # of the file as saved: it can be emptied even when it may no longer be removed
+        if autosave or auto:
+            self.save()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._autoremove:
+            self.remove()
+
+    def load(self) -> int | None:
+        """The pid that the file says, dead or alive; None when there is no file, or no pid in it."""
+        told = self._read()
+        return told.pid if told else None
+
+    def holder(self) -> int | None:
+        """The pid of the living manager by its lock, beyond doubt; DeniedError when the lock is another user's."""
+        try:
+            return self._lock.holder()
+        except OSError as error:
+            raise _told(self._lock.path, error) from error
+
+    def running(self) -> int | None:
+        """The pid of the living manager; None when there is none. A zombie has ended.
+
+        The lock says so. Where it cannot be asked, because it is another user's or somebody removed its file, the text
+        is believed if its process runs and began at the moment that it names.
+        """
+        try:
+            found = self._lock.holder()
+        except PermissionError:
+            return self._running_by_text()
+        except OSError as error:
+            raise _told(self._lock.path, error) from error
+        if found is None and not self._lock.exists():
+            return self._running_by_text()
+        return found
+
+    def wait_running(self, timeout: float) -> int | None:
+        """The pid of the manager that somebody else is starting, once it has its lock; None when that does not come."""
+        until = time.monotonic() + timeout
+        while (found := self.running()) is None and self._is_starting() and time.monotonic() < until:
+            select.select([], [], [], _LOOK_EVERY)
+        return found if found is not None else self.running()
+
+    def acquire(self) -> bool:
+        """Become the one that may start the ghost; False when it runs, or somebody else is starting it.
+
+        The right passes on to every process forked from here on; :meth:`save` or :meth:`adopt_after_fork` makes one of
+        them the manager, and :meth:`release` or the end of the process gives it back.
+        """
+        self._inspect()
+        if not self._lock.exists() and self._running_by_text() is not None:
+            return False  # it lives, and somebody removed its lock file
+        try:
+            return self._lock.try_start()
+        except OSError as error:
+            raise _told(self._lock.path, error) from error
+
+    def adopt_after_fork(self, pid: int | None = None) -> bool:
+        """In the process that stays, after its last fork: become the manager. False when another is, after all."""
+        self.pid = os.getpid() if pid is None else pid
+        try:
+            if not self._lock.try_sign():
+                return False
+        except OSError as error:
+            raise _told(self._lock.path, error) from error
+        self.owner = os.getpid()
+        return True
+
+    def save(self) -> None:
+        """Write the file, as the manager, which this process becomes when nobody is. DeniedError when somebody is."""
+        if self.owner != os.getpid() and not self._become_owner():
+            raise DeniedError(
+                f"pidfile {self.file} is held by the running process {self.running() or 'of somebody else'}"
+            )
+        self._inspect()
+        try:
+            fd = self._write()
+        except OSError as error:
+            raise _told(self.file, error) from error
+        self._close_file()
+        self._fd = fd
+        if self._autoremove:
+            atexit.register(self.remove)
+
+    def restore(self) -> bool:
+        """Make file and lock anew where somebody removed them under the living manager; whether both are there now."""
+        if self.owner != os.getpid():
+            return False
+        try:
+            if not self._lock.is_in_place() and not self._lock_anew():
+                return False
+            if not os.path.lexists(self.file):
+                self.save()
+        except (OSError, GhostdError):
+            return False  # the directory is gone, or is not ours any more: the ghost lives on without
+        return self._is_saved()
+
+    def remove(self) -> bool:
+        """Remove file and lock, as the process that saved them; False, and nothing done, for anybody else.
+
+        Where the directory belongs to another user by now, the file is emptied instead: an empty one names nobody.
+        """
+        if self.owner != os.getpid():
+            return False
+        atexit.unregister(self.remove)
+        if self._is_saved():
+            try:
+                os.unlink(self.file)
+            except FileNotFoundError:
+                pass  # somebody was quicker
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, 0)
+        with suppress(OSError):
+            self._lock.unlink()
+        self.release()
+        return True
+
+    def sweep(self) -> bool:
+        """Remove what a dead ghost has left; False, and nothing done, when one lives or starts, or may not be asked."""
+        try:
+            if not self.acquire():
+                return False
+        except GhostdError:
+            return False
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(self.file)
+            self._lock.unlink()
+        except OSError:
+            return False
+        finally:
+            self.release()
+        return True
+
+    def release(self) -> None:
+        """Give the lock back without removing anything: for a starter whose daemon has it, and for a spirit."""
+        self.owner = None
+        self._close_file()
+        self._lock.close()
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Every descriptor that the manager must keep open."""
+        return tuple(fd for fd in (self._lock.fileno(), self._fd) if fd >= 0)
+
+    def _become_owner(self) -> bool:
+        if self._lock.fileno() < 0 and not self.acquire():
+            return False
+        return self.adopt_after_fork(self.pid)
+
+    def _lock_anew(self) -> bool:
+        fresh = GhostLock(self._lock.path)
+        if not fresh.try_start() or not fresh.try_sign():
+            fresh.close()
+            return False
+        self._lock.close()
+        self._lock = fresh
+        return True
+
+    def _is_starting(self) -> bool:
+        try:
+            return self._lock.is_starting()
+        except OSError:
+            return False
+
+    def _running_by_text(self) -> int | None:
+        told = self._read()
+        if told is None or told.start_ticks <= 0 or told.boot_id != procfs.boot_id():
+            return None
+        is_it = procfs.start_ticks(told.pid) == told.start_ticks and not procfs.is_zombie(told.pid)
+        return told.pid if is_it else None
+
+    def _is_saved(self) -> bool:
+        """Whether the path names the file that this process has written."""
+        if self._fd < 0:
+            return False
+        try:
+            found = os.stat(self.file, follow_symlinks=False)
+        except OSError:
+            return False
+        own = os.fstat(self._fd)
+        return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
+
+    def _inspect(self) -> None:
+        """Raise for anything at the path that we must not replace."""
+        try:
+            found = os.stat(self.file, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _told(self.file, error) from error
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            what = "has other names (hard links)" if stat.S_ISREG(found.st_mode) else "is no regular file"
+            raise DeniedError(f"pidfile {self.file} {what}: remove it, or choose another path")
+        if found.st_uid != os.geteuid():
+            whose = f"belongs to uid {found.st_uid}, not to uid {os.geteuid()}"
+            raise DeniedError(
+                f"pidfile {self.file} {whose}: remove it if no ghost of that user runs, or choose another"
+            )
+
+    def _read(self) -> _Told | None:
+        try:
+            fd = lock.open_regular(self.file, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _told(self.file, error) from error
+        try:
+            return _parsed(os.read(fd, _LONGEST))
+        except OSError as error:
+            raise _told(self.file, error) from error
+        finally:
+            os.close(fd)
+
+    def _write(self) -> int:
+        """Write a new file, see it on the disk, and put it in the place of the old one; its descriptor."""
+        fresh = f"{self.file}.new"  # one name is enough: only the holder of the lock writes
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)  # of a ghost that was killed while it wrote
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        try:
+            text = f"{self.pid}\n{procfs.start_ticks(self.pid) or 0}\n{procfs.boot_id()}\n".encode()
+            while text:
+                text = text[os.write(fd, text) :]
+            os.fsync(fd)  # a full disk may say so only now
+            os.rename(fresh, self.file)
+        except OSError:
+            os.close(fd)
+            with suppress(OSError):
+                os.unlink(fresh)
+            raise
+        return fd
+
+    def _close_file(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _parsed(data: bytes) -> _Told | None:
+    """What the text says; of a file that another program wrote, the first line alone."""
+    pid, ticks, boot_id = [*(line.strip() for line in data.decode("ascii", "replace").split("\n")), "", ""][:3]
+    if not pid.isdecimal() or not 0 < int(pid) < 2**31:
+        return None
+    return _Told(int(pid), int(ticks) if ticks.isdecimal() else 0, boot_id)
+
+
+def _told(path: str, error: OSError) -> GhostdError:
+    """The same error as one that says who must act."""
+    why = error.strerror or str(error)
+    if isinstance(error, lock.NotRegularError):
+        return DeniedError(f"{path}: {why}")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return OptionError(f"option pidfile: the directory of {path} does not exist: make it, or choose another")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
+        return DeniedError(
+            f"{path} cannot be used by uid {os.geteuid()} ({why}): give it the right, or choose another path"
+        )
+    return SystemFault(f"{path} cannot be used: {why}")
