@@ -32,6 +32,7 @@ class PeerPool(Pool):
     function: ClassVar[str]
     package: ClassVar[str]
     kills: ClassVar[tuple[int, int]] = (20, 100)  # quick, full
+    note: ClassVar[str] = ""
     rest: ClassVar[float] = 0.2  # some sleep a tenth of a second after a fork; then they look at what has happened
 
     def command(self) -> list[str]:
@@ -64,7 +65,8 @@ class CotyledonPool(PeerPool):
     """Of cotyledon."""
 
     side, function, package = "cotyledon", "cotyledon", "cotyledon"
-    kills = (3, 10)  # two deaths soon after one another make it wait five seconds
+    kills = (3, 10)  # it waits five seconds after most deaths
+    note = "it holds its forks back after a death"
     rest = 1.0
 
 
@@ -101,7 +103,7 @@ def _of(kind: type[PeerPool], bench: Bench) -> Iterator[Figure]:
             lambda: pool.kill_one(bench.chance, AGE, 30.0, kind.rest) * 1e3,
             lambda: baseline.kill_one(bench.chance, AGE, 30.0) * 1e3,
         )
-        yield compared(f"{kind.side}: recover, {SIZE} workers", "ms", recover, bare, subject=kind.side)
+        yield compared(f"{kind.side}: recover, {SIZE} workers", "ms", recover, bare, subject=kind.side, note=kind.note)
         window = bench.pick(5.0, 30.0)
         before = procs.voluntary_switches(pool.manager), procs.cpu_ns(pool.manager)
         time.sleep(window)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from bench.witness import Order, Witness
 
 Tick = Callable[[], object]
-TURNS, LOOPS = 15, 10_000
 TRACED_TICKS = 10_000
 MARK = "/ghostd-bench-mark-"  # a file that is not there
 
@@ -76,15 +75,6 @@ def unready(tick: Tick, witness: Witness, period: float) -> None:
         time.sleep(period)
 
 
-def timing(tick: Tick, empty: Tick, folder: str) -> None:
-    """Measure a tick against an empty method in the very place where it is called; leave the nanoseconds in a file."""
-    for _ in range(1000):
-        tick()
-    lines = [f"{_cost(tick)} {_cost(empty)}\n" for _ in range(TURNS)]
-    with open(folder + "/costs", "w", encoding="ascii") as file:
-        file.writelines(lines)
-
-
 def traced(tick: Tick, witness: Witness) -> None:
     """Tick many times between two marks that strace shows."""
     tick()  # the first may say that the spirit is ready
@@ -95,23 +85,6 @@ def traced(tick: Tick, witness: Witness) -> None:
     witness.tell()
     while tick():
         time.sleep(0.05)
-
-
-def _cost(method: Tick) -> float:
-    """Return the nanoseconds of a call; the loop itself is a fortieth of it."""
-    began = time.perf_counter_ns()
-    for _ in range(LOOPS):
-        method()
-        method()
-        method()
-        method()
-        method()
-        method()
-        method()
-        method()
-        method()
-        method()
-    return (time.perf_counter_ns() - began) / (LOOPS * 10)
 
 
 def _mark(name: str) -> None:

@@ -52,7 +52,7 @@ def _traced() -> Figure:
             seen[pid] = True
         elif f"{work.MARK}end" in call:
             seen[pid] = False
-        elif seen.get(pid):
+        elif seen.get(pid) and not call.lstrip().startswith("<..."):  # the end of a call that was counted, or of a mark
             calls.append(re.split(r"\W", call.strip(), maxsplit=1)[0])
     if list(seen.values()) != [False]:
         return missing("system calls of ticks", f"the marks are not in the trace: {seen}")
