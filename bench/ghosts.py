@@ -55,12 +55,18 @@ class Unready(Steady):
         work.unready(self.tick, Witness(self.witness_folder), self.period)
 
 
-class Waiting(Steady):
-    """Finishes at once when it is asked to leave."""
+class Waiting(Prefork):
+    """Finishes at once when it is asked to leave: a plain function, which QUIT ends."""
 
-    def spirit(self) -> None:
-        """Work, in the spirit."""
-        work.waiting(self.tick, Witness(self.witness_folder), self.period)
+    witness_folder: ClassVar[str]
+    period: ClassVar[float] = 1.0
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(spirit=self.wait, **options)
+
+    def wait(self) -> None:
+        """Work, in the spirit; it takes nothing, so it needs no tick."""
+        work.waiting(work.always, Witness(self.witness_folder), self.period)
 
 
 class Timing(Steady):

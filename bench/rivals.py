@@ -10,12 +10,7 @@ import os
 import sys
 
 from bench.witness import Witness
-from bench.work import steady
-
-
-def always() -> bool:
-    """Tick for a manager that wants no heartbeat."""
-    return True
+from bench.work import always, steady
 
 
 def process_pool(size: int, period: float, folder: str) -> None:

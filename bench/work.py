@@ -16,6 +16,11 @@ TRACED_TICKS = 10_000
 MARK = "/ghostd-bench-mark-"  # a file that is not there
 
 
+def always() -> bool:
+    """Tick for a manager that wants no heartbeat."""
+    return True
+
+
 def steady(tick: Tick, witness: Witness, period: float) -> None:
     """Tick once each period, as an honest spirit does."""
     if tick():
