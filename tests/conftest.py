@@ -8,13 +8,13 @@ import pytest
 from tests.support import (
     NEEDS,
     adopt_orphans,
-    children_of,
     command_of,
     deadline,
     end_all,
     needs,
     needs_root,
     needs_tool,
+    own_children,
     reap_zombies,
     wait_gone,
     wait_until,
@@ -32,7 +32,7 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def _no_process_is_left() -> Iterator[None]:
     """Fail a test that leaves a process behind: a child, or a daemon that lost its parent."""
-    before = set(children_of(os.getpid()))
+    before = set(own_children())
     yield
     left = reap_zombies(before)
     if not left:

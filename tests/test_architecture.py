@@ -58,6 +58,25 @@ HEAVY: Final = frozenset(
     ]
 )
 
+# What the manager never loads, whatever its options: threads, locks, loops and clients.
+NEVER_IN_A_MANAGER: Final = frozenset(
+    [
+        *(
+            "asyncio",
+            "click",
+            "concurrent",
+            "email",
+            "http",
+            "logging",
+            "msgspec",
+            "multiprocessing",
+            "psutil",
+            "queue",
+        ),
+        *("requests", "rich", "ssl", "starlette", "subprocess", "textual", "unittest", "urllib", "uvicorn", "uvloop"),
+    ]
+)
+
 BANNED_WORDS: Final = {
     r"\bagents?\b": "name who acts: the ghost, its manager, a spirit, the user",
     r"\bTODO\b|\bFIXME\b|\bXXX\b": "open an issue, or do it",
@@ -159,15 +178,20 @@ def test_no_text_has_a_path_of_this_machine() -> None:
 
 
 # ── weight ──
-def test_importing_ghostd_loads_nothing_heavy() -> None:
-    def loaded(statement: str) -> set[str]:
-        command = [sys.executable, "-X", "importtime", "-c", statement]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr
-        return {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+def loaded(statement: str) -> set[str]:
+    command = [sys.executable, "-X", "importtime", "-c", statement]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr
+    return {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
 
-    added = loaded("import ghostd") - loaded("pass")
-    heavy = sorted(name for name in added if name in HEAVY or name.partition(".")[0] in HEAVY)
-    assert not heavy, f"import ghostd loads {heavy}: import them inside the function that needs them"
+
+@pytest.mark.parametrize(
+    ("statement", "banned"),
+    [("import ghostd", HEAVY), ("import ghostd.prefork", NEVER_IN_A_MANAGER)],
+)
+def test_importing_it_loads_nothing_heavy(statement: str, banned: frozenset[str]) -> None:
+    added = loaded(statement) - loaded("pass")
+    heavy = sorted(name for name in added if name in banned or name.partition(".")[0] in banned)
+    assert not heavy, f"{statement} loads {heavy}: import them inside the function that needs them"
 
 
 # ── the checks themselves ──
