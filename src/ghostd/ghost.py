@@ -1,6 +1,7 @@
 """Class Ghost: a daemon with the ancestor's attributes, hooks and commands. Subclass it and write ``startup``.
 
-The commands run in the caller; the hooks run in the daemon, one after another, never in a signal handler. Ancestor: Acme::Ghost.
+The commands run in the caller; the hooks run in the daemon, one after another, never in a signal handler. Ancestor:
+Acme::Ghost.
 """
 
 import os
@@ -15,7 +16,7 @@ from ghostd.daemon import detach, lsb, stopping
 from ghostd.daemon.notify import Notifier
 from ghostd.daemon.pidfile import FilePid
 from ghostd.engine.sources import MANAGER_SIGNALS
-from ghostd.errors import BootError, DeniedError, ExitCode, GhostdError, OptionError, UserError
+from ghostd.errors import BootError, DeniedError, ExitCode, GhostdError, OptionError, StartTimeoutError, UserError
 from ghostd.linux import identity
 from ghostd.linux.inbox import Inbox
 from ghostd.linux.title import set_title
@@ -23,7 +24,7 @@ from ghostd.log import Log
 
 
 class Ghost:
-    """A daemon. Every option may be a keyword argument, a variable GHOSTD_NAME of the environment, or a class attribute.
+    """A daemon. An option may be a keyword argument, a variable GHOSTD_NAME of the environment, or a class attribute.
 
     Raises OptionError, naming option, value and what is allowed, before anything forks.
     """
@@ -100,33 +101,42 @@ class Ghost:
         running = self._filepid.running()
         if running:
             return running
-        pid = self.daemonize()
-        if pid:
-            return pid
-        self._end(self._live())
+        return self.daemonize() or self._end(self._live())
 
     def daemonize(self) -> int:
-        """Detach from the caller: the daemon's pid in the starter, once it is up, and 0 in the daemon."""
+        """Detach from the caller: the daemon's pid in the starter, once it is up, and 0 in the daemon.
+
+        Of several that start at the same moment one becomes the daemon, and all return its pid.
+        """
         self._check_right()
-        self.preinit()
         limit = self.config.daemon.start_limit(self.config.policy.boot_timeout)
-        handover = detach.detach(limit)
-        if handover.reporter is None:
-            return handover.pid
-        self._reporter = handover.reporter
-        self._daemonized = True
+        if not self._filepid.acquire():
+            return self._pid_of_other(limit)
+        try:
+            self.preinit()
+            side = detach.detach(allow_threads=self.config.spirit.fork_beside_threads == "warn")
+        except BaseException:
+            self._filepid.release()
+            raise
+        if isinstance(side, detach.Starter):
+            self._filepid.release()  # the daemon has inherited it
+            outcome = side.wait_outcome(limit)
+            if outcome.ok:
+                return outcome.pid
+            raise _failure(outcome)
+        self._reporter, self._daemonized = side, True
         return 0
 
     def run(self) -> int:
         """Be the ghost in this process, in the foreground, until it is asked to stop: the exit code.
 
-        For systemd, containers and terminals: TERM and INT are graceful, a second one is at once. Logs to stderr unless told
-        otherwise.
+        For systemd, containers and terminals: TERM and INT are graceful, a second one is at once. Logs to stderr unless
+        told otherwise.
         """
-        running = self._filepid.running()
-        if running:
-            raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
         self._check_right()
+        if not self._filepid.acquire():
+            running = self._filepid.running() or "being started"
+            raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
         self.preinit()
         options = self.config.log
         if options.logfile is None and options.loghandle is None and options.logger is None:
@@ -136,7 +146,8 @@ class Ghost:
     def stop(self) -> int:
         """Stop the ghost: the pid that was stopped, 0 if none was running, -pid if it is still there.
 
-        Graceful first, for graceful_timeout and stop_margin; then at once; then SIGKILL for it and all that it has started.
+        Graceful first, for graceful_timeout and stop_margin; then at once; then SIGKILL for it and all that it has
+        started.
         """
         return stopping.stop(self._filepid, self.config.policy.graceful_timeout, self.config.daemon.stop_margin)
 
@@ -192,7 +203,7 @@ class Ghost:
             code = ExitCode.OK
         except GhostdError as error:
             code = self._fail(error, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  init and startup are the user's
             code = self._fail(BootError(str(error)), f"{type(error).__name__}: {error}", error)
         self._ok = False
         self._clean(int(self._interrupts > 0))
@@ -204,19 +215,24 @@ class Ghost:
     def _settle(self) -> None:
         """Pidfile and log while the right to them is there, then the other user, then the rest."""
         self._notifier = Notifier.from_environ(os.environ)
-        os.umask(self.config.daemon.umask)
-        self._take_pidfile()
+        umask = self.config.daemon.umask
+        os.umask(umask)
+        if not self._filepid.adopt_after_fork():
+            raise UserError(f"already running with pid {self._filepid.running()} (pidfile {self.pidfile})")
+        self._filepid.save()
         self.log.open()
         self.log.give_to(self._identity.uid, self._identity.gid)
         self._become(self._identity)
         set_title(f"{self.name}: manager")
         if self._daemonized:
-            detach.settle(self._chdir, self.log.fileno(), keep=())
+            detach.settle(chdir=self._chdir, umask=umask, stdio=self.log.fileno())
 
-    def _take_pidfile(self) -> None:
-        if not self._filepid.acquire():
-            raise UserError(f"already running: another ghost holds {self.pidfile}")
-        self._filepid.save()
+    def _pid_of_other(self, limit: float) -> int:
+        """Somebody else is starting it, or has just done so."""
+        pid = self._filepid.wait_running(limit)
+        if pid is None:
+            raise StartTimeoutError(f"another starter holds {self.pidfile} and has no daemon after {limit:g} s")
+        return pid
 
     def report_up(self) -> None:
         """The ghost is up: let the starter return, and tell the init system."""
@@ -254,6 +270,12 @@ class Ghost:
             if stream is not None:
                 stream.flush()
         os._exit(code)
+
+    def private_descriptors(self) -> set[int]:
+        """Those of this process that no spirit may have: pidfile and lock, signals, the word to the starter."""
+        reporter = () if self._reporter is None else (self._reporter.fileno(),)
+        inbox = () if self._inbox is None else self._inbox.descriptors()
+        return {*self._filepid.descriptors(), *reporter, *inbox}
 
     # ── signals, where no pool serves them ──
     def _serve_signals(self) -> None:
@@ -320,6 +342,13 @@ class Ghost:
             identity.become(wanted)
         except PermissionError as error:
             raise DeniedError(str(error)) from error
+
+
+def _failure(outcome: detach.Outcome) -> GhostdError:
+    """What the daemon, or the lack of it, said about its start; with its own exit code."""
+    error = StartTimeoutError(outcome.text) if outcome.is_late else BootError(outcome.text)
+    error.code = ExitCode(outcome.code) if outcome.code in set(ExitCode) else ExitCode.BOOT_FAILED
+    return error
 
 
 def _resolved(user: str | int | None, groups: str | int | Iterable[str | int] | None) -> identity.Identity:

@@ -1,11 +1,13 @@
 """Class Prefork: a ghost that keeps a pool of spirits. Wires core, engine and spirit together, and decides nothing.
 
-The manager runs ``startup``, which is the pool's whole life. In a spirit ``spirit`` is the body; it returns when ``tick`` says so.
+The manager runs ``startup``, which is the pool's whole life. In a spirit ``spirit`` is the body; it returns when
+``tick`` says so.
 """
 
 import gc
 import inspect
 import os
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
@@ -15,7 +17,7 @@ from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
 from ghostd.core.snapshot import Snapshot
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
-from ghostd.engine.perform import STACKS_SIGNAL
+from ghostd.engine.perform import STACKS_SIGNAL, Performer
 from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
 from ghostd.ghost import Ghost
 from ghostd.integrations import uvloop
@@ -39,8 +41,8 @@ class Prefork(Ghost):
     argument; one that takes none is ready when it begins, is never found silent, and is ended by SystemExit when it is
     asked to leave. A coroutine function runs in an event loop that beats by itself.
 
-    Options: all of :class:`Ghost`, the pool's (docs/reference/options.md) and ``spirit``. Raises OptionError, naming option,
-    value and what is allowed, before anything forks. Ancestor: Acme::Ghost::Prefork.
+    Options: all of :class:`Ghost`, the pool's (docs/reference/options.md) and ``spirit``. Raises OptionError, naming
+    option, value and what is allowed, before anything forks. Ancestor: Acme::Ghost::Prefork.
     """
 
     use_pidfd = True  # where the kernel has them; False is for testing the way without
@@ -50,6 +52,7 @@ class Prefork(Ghost):
         self._household: Household | None = None
         self._context: Context | None = None
         self._order: Spawn | None = None
+        self._page: Page | None = None
         self._is_deaf = self._check_work()
         super().__init__(**options)
 
@@ -63,8 +66,8 @@ class Prefork(Ghost):
     def tick(self, finished: bool = False) -> bool:  # noqa: FBT001, FBT002  as the ancestor has it
         """A heartbeat: true while the work is to go on, false once this spirit was asked to leave.
 
-        ``finished=True`` says "I shall leave": the replacement is made at once. The first tick says that the spirit is ready.
-        A store in shared memory: no system call but the first time, cannot block, may be called from any thread.
+        ``finished=True`` says "I shall leave": the replacement is made at once. The first tick says that the spirit is
+        ready. A store in shared memory: no system call but the first time, cannot block, may be called from any thread.
         """
         return self._context.tick(finished) if self._context is not None else self.ok
 
@@ -84,16 +87,16 @@ class Prefork(Ghost):
 
     async def wait_stopping(self) -> None:
         """Wait, in a coroutine spirit, until it is asked to leave."""
-        import asyncio
+        import asyncio  # noqa: PLC0415  never in the manager
 
         loop, asked = asyncio.get_running_loop(), asyncio.Event()
         if self._context is not None and not self._context.is_leaving:
-            self._context.when_leaving(lambda: loop.call_soon_threadsafe(asked.set))
+            self._context.when_leaving(lambda: _wake(loop, asked))
             await asked.wait()
 
     async def ticks(self, every: float = 1.0) -> AsyncIterator[None]:
         """Tick, yield, wait ``every`` seconds, and so on until the spirit is asked to leave, which ends the wait."""
-        import asyncio
+        import asyncio  # noqa: PLC0415  never in the manager
 
         stopping = asyncio.ensure_future(self.wait_stopping())
         try:
@@ -180,8 +183,8 @@ class Prefork(Ghost):
         """Run the pool until it halts. An override that wants more calls this one in the middle."""
         if thread_count() > 1 and self.config.spirit.fork_beside_threads == "refuse":
             raise ThreadedForkError(
-                f"the manager has {thread_count()} threads before its first fork: a spirit could inherit a locked lock and hang. "
-                "Start threads in spirit(), or set fork_beside_threads to warn"
+                f"the manager has {thread_count()} threads before its first fork: a spirit could inherit a locked lock "
+                "and hang. Start threads in spirit(), or set fork_beside_threads to warn"
             )
         if self.config.spirit.freeze:
             _freeze()
@@ -194,9 +197,7 @@ class Prefork(Ghost):
                 household.manager.run()
             finally:
                 self._household = None
-        halt = household.performer.halted
-        if halt is not None and halt.code is not ExitCode.OK:
-            raise BootError(halt.detail) if halt.code is ExitCode.BOOT_FAILED else SystemFault(halt.detail)
+        _raise_if_bad(household.performer)
 
     def _setup(self, inbox: Inbox) -> Setup:
         wants_news = type(self).heartbeat is not Prefork.heartbeat or type(self).waitup is not Prefork.waitup
@@ -216,7 +217,7 @@ class Prefork(Ghost):
 
     def _be_spirit(self, household: Household, order: Spawn, mask: set[int]) -> NoReturn:
         def awaken(page: Page) -> birth.OnQuit:
-            self._household, self._order = None, order
+            self._household, self._order, self._page = None, order, page
             self._context = context = Context(page.words, household.bell.ring)
             if type(self).tick is Prefork.tick:
                 vars(self)["tick"] = context.tick  # without the detour over the method: a beat is cheap
@@ -229,7 +230,7 @@ class Prefork(Ghost):
             board=household.board,
             bell=household.bell,
             life=household.life,
-            keep=lambda: (household.inherited | set(self.log.descriptors())) - set(self.filepid.descriptors()),
+            keep=lambda: (household.inherited - self.private_descriptors()) | set(self.log.descriptors()),
             stacks_signal=STACKS_SIGNAL,
             nofile=household.nofile,
         )
@@ -250,6 +251,8 @@ class Prefork(Ghost):
 
     def _report(self, error: BaseException) -> None:
         self.log.exception(f"Spirit {os.getpid()} failed", error)
+        if self._page is not None:
+            self._page.leave_text("".join(traceback.format_exception(error)).rstrip())
 
     def _check_work(self) -> bool:
         """That there is something to run, before anything forks; whether it cannot take the ghost."""
@@ -260,6 +263,10 @@ class Prefork(Ghost):
                 f"option spirit: {self._work!r} is not allowed; it takes a function, or override spirit()"
             )
         return not _takes(self._work, self)
+
+
+def _wake(loop: "asyncio.AbstractEventLoop", asked: "asyncio.Event") -> None:
+    loop.call_soon_threadsafe(asked.set)
 
 
 class _Hooks:
@@ -283,6 +290,16 @@ class _Hooks:
     def news(self, news: Announce) -> None:
         if news.news is News.WHOLE:
             self._ghost.report_up()
+
+
+def _raise_if_bad(performer: Performer) -> None:
+    """What the pool halted of, as an error with an exit code, unless it was asked to."""
+    halt = performer.halted
+    if halt is None or halt.code is ExitCode.OK:
+        return
+    if halt.code is not ExitCode.BOOT_FAILED:
+        raise SystemFault(halt.detail)
+    raise BootError(f"{halt.detail}\n{performer.last_words}".rstrip())
 
 
 def _takes(function: Body, *args: object) -> bool:

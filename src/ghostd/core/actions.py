@@ -26,7 +26,7 @@ class Reason(Enum):
     SLOW_LEAVE = "did not leave in time"
     STOP = "stop"
     STOP_AT_ONCE = "stop at once"
-    ENDED = "it ended by itself"
+    ENDED = "nobody had asked it to"
     EARLY_DEATH = "it ended too early"
     OUTLIVED = "it outlived SIGKILL"
     GAVE_UP = "no spirit stays alive"

@@ -1,1 +1,1 @@
-"""DOES. One thread, one loop, one place that blocks: facts from the kernel to the pool, orders from the pool to the kernel."""
+"""DOES. One thread, one loop, one place that blocks: facts go from the kernel to the pool, orders the other way."""

@@ -1,7 +1,7 @@
 """The processes of the spirits that live: their handles, their cells on the board, and what was last seen there.
 
-The manager trusts nothing that it reads in a cell: pids, phases and deadlines are its own, and the worst a spirit can do is
-look hung or alive itself.
+The manager trusts nothing that it reads in a cell: pids, phases and deadlines are its own, and the worst a spirit can
+do is look hung or alive itself.
 """
 
 import os
@@ -21,7 +21,7 @@ READY, LEAVING = 1, 2  # bits of a cell's STATE word; the spirit sets them, once
 class Member:
     """One living spirit's process."""
 
-    __slots__ = ("beat_ns", "child", "generation", "seat", "seen", "spirit")
+    __slots__ = ("beat_ns", "child", "generation", "last_words", "seat", "seen", "spirit")
 
     def __init__(self, order: Spawn, child: Child) -> None:
         self.spirit: SpiritId = order.spirit
@@ -30,6 +30,7 @@ class Member:
         self.child = child
         self.seen = 0  # state bits that were told to the pool
         self.beat_ns = 0  # the last beat that the heartbeat hook was told of
+        self.last_words = ""  # the traceback that it died of, as it says
 
     def __str__(self) -> str:
         return f"spirit {self.spirit}, seat {self.seat}"
@@ -118,6 +119,7 @@ class Crew:
         if fd >= 0:
             self._poller.forget(fd)
         member.child.close()
+        member.last_words = self._board.read_text(member.seat)
         del self._members[member.spirit]
         self._unwatched.pop(member.spirit, None)
         self._ended[member.spirit] = member

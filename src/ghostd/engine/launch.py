@@ -7,6 +7,7 @@ neither lost nor run by the parent's handlers. Nothing is logged between fork an
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, Protocol
 
 from ghostd.core.actions import Spawn
@@ -58,7 +59,7 @@ class ForkLauncher:
         if count <= 1:
             return
         what = (
-            f"the manager has {count} threads: a fork now may copy a lock that one of them holds, and the spirit would hang. "
+            f"the manager has {count} threads: a fork now may copy a lock that one holds, and the spirit would hang. "
             "Start threads in spirit(), not in a hook or at import"
         )
         if self._warn is None:
@@ -69,8 +70,6 @@ class ForkLauncher:
 def _flush() -> None:
     """What stands in the buffers must not be written twice."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            try:
+        with suppress(OSError, ValueError):  # closed, or its reader has gone: nothing can be written twice then
+            if stream is not None:
                 stream.flush()
-            except (OSError, ValueError):
-                pass  # closed, or its reader has gone: nothing can be written twice then

@@ -1,7 +1,7 @@
 """The manager's loop: wait, gather, handle, perform. One thread, one place that blocks, no sleep.
 
-Facts are gathered first and handled then, because handling changes what is gathered from. The next deadline is the timeout:
-an idle manager does not wake to look around. The board is read only when a deadline has come.
+Facts are gathered first and handled then, because handling changes what is gathered from. The next deadline is the
+timeout: an idle manager does not wake to look around. The board is read only when a deadline has come.
 """
 
 import math
@@ -13,7 +13,6 @@ from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew, reap_adopted
 from ghostd.engine.perform import Hooks, Performer
 from ghostd.engine.sources import Poller
-
 
 _LONGEST_WAIT = 86_400.0  # seconds: what poll can be told has a limit
 

@@ -1,7 +1,7 @@
-"""Performs the pool's orders: kernel, log and the user's hooks. Decides nothing, except that no failure here ends the manager.
+"""Performs the pool's orders: kernel, log and the user's hooks. No failure here ends the manager.
 
-A failed fork becomes an event. An exception in a hook is logged with its traceback and counted, and the pool lives on: this is
-the one module that catches everything, because it is the one that calls code which is not ours.
+A failed fork becomes an event. An exception in a hook is logged with its traceback and counted, and the pool lives on:
+this is the one module that catches everything, because it is the one that calls code which is not ours.
 """
 
 import errno
@@ -18,7 +18,7 @@ from ghostd.engine.crew import Crew
 from ghostd.engine.launch import Launcher
 from ghostd.errors import ThreadedForkError
 
-# The newborn has faulthandler write all its stacks on this one. Real-time: nobody else uses it, and it has no default use.
+# On this one a spirit writes all its stacks. Real-time: nobody else uses it, and it has no default use.
 STACKS_SIGNAL: int = int(signal.SIGRTMIN) + 2 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
 
 
@@ -67,6 +67,7 @@ class Performer:
         self._log = log
         self.halted: do.Halt | None = None
         self.failed_hooks = 0
+        self.last_words = ""  # of the last spirit that left any
 
     def perform(self, orders: list[do.Action]) -> list[Event]:
         """Carry out the orders, one after another: what came of them."""
@@ -98,15 +99,13 @@ class Performer:
                 self._signal(order, STACKS_SIGNAL, signal.SIGQUIT, signal.SIGCONT)
                 self._say(order, words.roused)
             case do.Kill():
-                member = self._crew.alive(order.spirit)
-                if member is not None:
-                    member.child.end_group()
-                    member.child.send(signal.SIGKILL)  # also when it has not made its group yet
+                self._kill(order)
                 self._say(order, words.killed)
             case do.Bury():
                 self._say(order, words.buried)
-                pid = self._crew.bury(order.spirit).child.pid
-                self.guarded(self._hooks.reap, pid, order.exit)
+                member = self._crew.bury(order.spirit)
+                self.last_words = member.last_words or self.last_words
+                self.guarded(self._hooks.reap, member.child.pid, order.exit)
             case do.Abandon():
                 self._say(order, words.abandoned)
             case do.Announce():
@@ -130,6 +129,12 @@ class Performer:
         self._log.write(*words.started(pid, str(member), order.generation, order.reason))
         self.guarded(self._hooks.spawn, pid)
         return Forked(order.spirit, now())
+
+    def _kill(self, order: do.Kill) -> None:
+        member = self._crew.alive(order.spirit)
+        if member is not None:
+            member.child.end_group()
+            member.child.send(signal.SIGKILL)  # also when it has not made its group yet
 
     def _signal(self, order: do.Ask | do.Rouse, *numbers: int) -> None:
         member = self._crew.alive(order.spirit)

@@ -107,7 +107,7 @@ class Signals:
                 yield StopAsked(graceful, now)
             case signal.SIGQUIT:
                 self._asked_once = True
-                yield StopAsked(True, now)  # noqa: FBT003  the event's one word
+                yield StopAsked(True, now)
             case signal.SIGTTIN | signal.SIGTTOU:
                 yield ScaleAsked(now, by=1 if number == signal.SIGTTIN else -1)
             case signal.SIGCHLD:

@@ -1,4 +1,4 @@
-"""The log is the list of actions: one line each with who, why, how much and what comes next. Pure: actions in, text out.
+"""The log is the list of actions: one line each with who, why, how much and what comes next. Pure.
 
 The first words are the ancestor's, with the pid that they had; serial, seat and reason follow in brackets.
 """

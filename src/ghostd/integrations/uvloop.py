@@ -1,4 +1,4 @@
-"""The event loop of uvloop, for coroutine spirits. A loop of the manager's would share its epoll: always a fresh one."""
+"""The event loop of uvloop, for coroutine spirits: always a fresh one, for a loop of the manager's would be shared."""
 
 import importlib.util
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ def is_installed() -> bool:
 def new_event_loop() -> "asyncio.AbstractEventLoop":
     """A fresh loop; TargetError naming the extra when uvloop is not installed."""
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415  an extra, and 70 ms
     except ImportError as error:
         raise TargetError("event_loop is uvloop, which is not installed: pip install 'ghostd[uvloop]'") from error
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()

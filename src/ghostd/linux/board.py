@@ -19,7 +19,9 @@ STATE: Final = 2  # one of the three below
 BOOTING: Final = 0
 READY: Final = 1
 LEAVING: Final = 2
-WORDS: Final = PAGE // 8  # of a page; those after STATE are free
+TEXT_BYTES: Final = 3  # how long the text is that the page holds
+WORDS: Final = PAGE // 8  # of a page; those from 4 up to the text are free
+_TEXT: Final = 512  # where the text begins, in bytes
 
 MOST_SEATS: Final = 1 << 18  # 1 GiB of pages; a bound on what a wrong seat can cost
 _CHUNK: Final = 256  # seats mapped at once: a megabyte of addresses, in which memory is taken only by seats in use
@@ -74,6 +76,15 @@ class Board:
             cells += zip(beats, busy, states, strict=True)
         del cells[self._backed :]
         return cells
+
+    def read_text(self, seat: int) -> str:
+        """The text that the seat's spirit has left, which may be anything; empty when there is none."""
+        words = self._chunks[seat // _CHUNK]
+        at = seat % _CHUNK * WORDS
+        length = min(words[at + TEXT_BYTES], PAGE - _TEXT)
+        if not length:
+            return ""
+        return ctypes.string_at(self._address(seat) + _TEXT, length).decode(errors="replace")
 
     def adopt(self, seat: int) -> "Page":
         """Called in the newborn, once: keep this seat's page, and give up everything else of the board."""
@@ -146,6 +157,12 @@ class Page:
     def __init__(self, address: int) -> None:
         self.address = address
         self.words: memoryview = _words(address, 1)
+
+    def leave_text(self, text: str) -> None:
+        """Leave a text for the manager to read; of a long one the end."""
+        data = text.encode(errors="replace")[-(PAGE - _TEXT) :]
+        self.words.cast("B")[_TEXT : _TEXT + len(data)] = data
+        self.words[TEXT_BYTES] = len(data)
 
     def mute(self) -> None:
         """Make the page private to this process, in its place: for a process that a spirit forked.

@@ -52,6 +52,10 @@ class Inbox:
         """Readable when a signal has come."""
         return self._reader
 
+    def descriptors(self) -> tuple[int, int]:
+        """Both ends, neither of which a child needs."""
+        return self._reader, self._writer
+
     def drain(self) -> list[int]:
         """The signals that came since the last call, in order; of a kind at most MOST_OF_A_KIND, and never none."""
         came = self._read()
@@ -89,7 +93,8 @@ class Inbox:
 def reset_all() -> None:
     """Forget every handler, as a newborn must: no wakeup descriptor, and each signal does what the system has it do.
 
-    SIGPIPE and SIGXFSZ alone are ignored, as in any Python. The caller empties the mask afterwards.
+    SIGPIPE and SIGXFSZ alone are ignored, as in any Python. A handler that C code set behind Python's back stays: it
+    is faulthandler's, whose stacks are wanted. The caller empties the mask afterwards.
     """
     signal.set_wakeup_fd(-1)
     for signum in signal.valid_signals():

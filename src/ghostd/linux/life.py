@@ -11,10 +11,10 @@ _F_SETSIG = 10  # Linux: which signal O_ASYNC sends instead of SIGIO
 
 
 def follow(reader: int, signum: int) -> None:
-    """Have the kernel send ``signum`` to this process when the last writer of the pipe is gone. Nobody may ever write to it.
+    """Have the kernel send ``signum`` to this process when the last writer of the pipe is gone. Nobody may write to it.
 
-    O_ASYNC belongs to an open file description, which a fork shares; so the pipe is opened anew for this process alone, in the
-    place of ``reader``. Where /proc or F_SETSIG is missing, nothing happens.
+    O_ASYNC belongs to an open file description, which a fork shares; so the pipe is opened anew for this process alone,
+    in the place of ``reader``. Where /proc or F_SETSIG is missing, nothing happens.
     """
     with suppress(OSError):
         own = os.open(f"/proc/self/fd/{reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -65,7 +65,7 @@ def leave(code: int) -> NoReturn:
     """End this process without running what the manager registered for its own end."""
     threading = sys.modules.get("threading")
     if threading is not None:
-        threading._shutdown()  # waits for threads that are not daemons, as the end of any program does
+        threading._shutdown()  # noqa: SLF001  waits for threads that are not daemons, as the end of any program does
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # nobody reads it any more
             if stream is not None:

@@ -1,7 +1,7 @@
 """A spirit's voice: how it says that it is ready, that it lives, that it is busy, and that it leaves.
 
-It speaks by writing into its own page of the board, which nobody else writes. A beat is one store and makes no system call; only
-what the manager must hear at once (ready, leaving) rings the doorbell besides, and that happens once each.
+It speaks by writing into its own page of the board, which nobody else writes. A beat is one store and makes no system
+call; only what the manager must hear at once (ready, leaving) rings the doorbell besides, and that happens once each.
 """
 
 import time
@@ -49,7 +49,7 @@ class Context:
 
     @contextmanager
     def busy(self, seconds: float) -> Iterator[None]:
-        """Not to be judged for that long: a job that cannot tick. Nested, the outer promise is kept. Ends with a beat."""
+        """Not to be judged for that long: a job that cannot tick. An outer promise is kept. Ends with a beat."""
         if not seconds >= 0:
             raise ValueError(f"busy({seconds!r}): a number of seconds, at least 0, is needed")
         before = self._words[BUSY_UNTIL]
@@ -64,7 +64,7 @@ class Context:
             self._words[BUSY_UNTIL] = before
 
     def begin_unheard(self, end: Callable[[], None]) -> None:
-        """For code that cannot tick: ready from now on, never found silent; ``end`` is called when it is asked to leave."""
+        """For code that cannot tick: ready, and never found silent; ``end`` is called when it is asked to leave."""
         self._words[BUSY_UNTIL] = _FOR_EVER_NS
         self.ready()
         self.when_leaving(end)
@@ -75,7 +75,7 @@ class Context:
         self._words[BUSY_UNTIL] = 0
 
     def _give_voice(self) -> None:
-        """Make the functions of the voice. Closures: a local name is the cheapest thing Python can look at in a beat."""
+        """Make the functions of the voice: closures, as a local name is the cheapest thing to look at in a beat."""
         words, ring, listeners, clock = self._words, self._ring, self._on_leaving, time.monotonic_ns
         told = leaving = plain = False  # plain: ready was told and nobody leaves, so that a beat is a store
 

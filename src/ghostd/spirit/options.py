@@ -24,7 +24,7 @@ class SpiritOptions:
         choices=("refuse", "warn"),
     )
     freeze: bool = option(
-        True,  # noqa: FBT003
+        True,
         Kind.FLAG,
         "Collect garbage and freeze what is left before the first fork, so that spirits share it.",
         why="a collection in a spirit would else copy every page that holds an object",

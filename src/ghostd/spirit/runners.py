@@ -36,7 +36,7 @@ def run_spirit(
     *,
     deaf: bool,
 ) -> int:
-    """Run the body of a spirit: a plain one, or a coroutine in a fresh event loop that beats every ``interval`` seconds.
+    """Run the body of a spirit, a coroutine in a fresh event loop that beats every ``interval`` seconds.
 
     A deaf one cannot tick: it is ready when it begins, is never found silent (but as a coroutine), and is ended by
     SystemExit when asked to leave.
@@ -60,13 +60,13 @@ def _run_loop(
     factory: LoopFactory | None,
 ) -> None:
     """The first beat, which says ready, comes when the coroutine first waits; a loop that is blocked is silent."""
-    import asyncio
+    import asyncio  # noqa: PLC0415  60 ms, for coroutines only
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
 
         def beat() -> None:
-            context.tick(False)  # noqa: FBT003
+            context.tick(False)
             loop.call_later(interval, beat)
 
         context.judge()
