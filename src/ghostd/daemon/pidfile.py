@@ -102,19 +102,25 @@ class FilePid:
             select.select([], [], [], _LOOK_EVERY)
         return found if found is not None else self.running()
 
-    def acquire(self) -> bool:
+    def acquire(self, patience: float = 0.05) -> bool:
         """Become the one that may start the ghost; False when it runs, or somebody else is starting it.
 
         The right passes on to every process forked from here on; :meth:`save` or :meth:`adopt_after_fork` makes one of
-        them the manager, and :meth:`release` or the end of the process gives it back.
+        them the manager, and :meth:`release` or the end of the process gives it back. ``patience`` seconds are allowed
+        to whoever only removes what a dead ghost has left.
         """
         self._inspect()
-        if not self._lock.exists() and self._running_by_text() is not None:
-            return False  # it lives, and somebody removed its lock file
+        until = time.monotonic() + patience
         try:
-            return self._lock.try_start()
+            while self.running() is None:
+                if self._lock.is_in_place() or self._lock.try_start():
+                    return True
+                if time.monotonic() >= until:
+                    return False
+                select.select([], [], [], _LOOK_EVERY)
         except OSError as error:
             raise _told(self._lock.path, error) from error
+        return False
 
     def adopt_after_fork(self, pid: int | None = None) -> bool:
         """In the process that stays, after its last fork: become the manager. False when another is, after all."""
@@ -179,8 +185,10 @@ class FilePid:
 
     def sweep(self) -> bool:
         """Remove what a dead ghost has left; False, and nothing done, when one lives or starts, or may not be asked."""
+        if not os.path.lexists(self.file) and not self._lock.exists():
+            return True
         try:
-            if not self.acquire():
+            if not self.acquire(patience=0.0):
                 return False
         except GhostdError:
             return False
