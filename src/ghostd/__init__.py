@@ -1,3 +1,37 @@
-"""ghostd runs your Python code in a pool of pre-forked processes and keeps the pool whole."""
+"""ghostd runs your Python code in a pool of pre-forked processes and keeps the pool whole.
 
+The public names. Each is loaded when it is first used, so that importing ghostd costs next to nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ghostd.config import Config
+    from ghostd.core.events import Exit
+    from ghostd.core.snapshot import Snapshot, State
+    from ghostd.daemon.pidfile import FilePid
+    from ghostd.ghost import Ghost
+    from ghostd.log import Log
+    from ghostd.prefork import Prefork
+
+__all__ = ["Config", "Exit", "FilePid", "Ghost", "Log", "Prefork", "Snapshot", "State"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "ghostd.config",
+    "Exit": "ghostd.core.events",
+    "FilePid": "ghostd.daemon.pidfile",
+    "Ghost": "ghostd.ghost",
+    "Log": "ghostd.log",
+    "Prefork": "ghostd.prefork",
+    "Snapshot": "ghostd.core.snapshot",
+    "State": "ghostd.core.snapshot",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ghostd' has no attribute {name!r}; it has {', '.join(__all__)}")
+    import importlib  # noqa: PLC0415  not needed to look at the version
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

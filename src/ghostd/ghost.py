@@ -149,7 +149,8 @@ class Ghost:
         Graceful first, for graceful_timeout and stop_margin; then at once; then SIGKILL for it and all that it has
         started.
         """
-        return stopping.stop(self._filepid, self.config.policy.graceful_timeout, self.config.daemon.stop_margin)
+        result = stopping.stop(self._filepid, self.config.policy.graceful_timeout, self.config.daemon.stop_margin)
+        return result.pid if result.ok else -result.pid
 
     def restart(self) -> int:
         """Stop, then start: the new pid. Raises what went wrong."""
@@ -160,7 +161,11 @@ class Ghost:
         """Ask the running ghost to reload: its pid, 0 if it is not running."""
         if not signal_number:
             raise UserError("reload is switched off: its signal is 0")
-        return self._filepid.signal(signal_number)
+        pid = self._filepid.holder()
+        if pid is None:
+            return 0
+        with stopping.Handle(pid) as manager:
+            return pid if manager.send(signal_number) else 0
 
     def status(self) -> int:
         """The pid of the running ghost, 0 if it is not running."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ghostd.core.actions import Announce, News, Spawn
 from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
 from ghostd.core.snapshot import Snapshot
+from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
 from ghostd.engine.perform import STACKS_SIGNAL, Performer
@@ -213,6 +214,7 @@ class Prefork(Ghost):
             pulse=self.config.policy.heartbeat_interval if wants_news else None,
             warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
             use_pidfd=self.use_pidfd,
+            has_echo=self.is_daemonized and self.log.fileno() is None,
         )
 
     def _be_spirit(self, household: Household, order: Spawn, mask: set[int]) -> NoReturn:
@@ -232,6 +234,7 @@ class Prefork(Ghost):
             life=household.life,
             keep=lambda: (household.inherited - self.private_descriptors()) | set(self.log.descriptors()),
             stacks_signal=STACKS_SIGNAL,
+            stdio=None if household.echo is None else household.echo.writer,
             nofile=household.nofile,
         )
         code = runners.run(lambda: birth.be_born(given, order.seat, mask, awaken), self._report)
@@ -297,9 +300,10 @@ def _raise_if_bad(performer: Performer) -> None:
     halt = performer.halted
     if halt is None or halt.code is ExitCode.OK:
         return
+    _, text = words.halted(os.getpid(), halt)
     if halt.code is not ExitCode.BOOT_FAILED:
-        raise SystemFault(halt.detail)
-    raise BootError(f"{halt.detail}\n{performer.last_words}".rstrip())
+        raise SystemFault(text)
+    raise BootError(f"{text}\n{performer.last_words}".rstrip())
 
 
 def _takes(function: Body, *args: object) -> bool:

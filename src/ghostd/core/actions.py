@@ -30,6 +30,7 @@ class Reason(Enum):
     EARLY_DEATH = "it ended too early"
     OUTLIVED = "it outlived SIGKILL"
     GAVE_UP = "no spirit stays alive"
+    PAUSED = "the manager did not run"
     WHOLE = "as many spirits are ready as wanted"
 
 

@@ -65,9 +65,13 @@ class Pool:
         self._orders, self._board_read = [], False
         if self._mode is _Mode.OVER:
             return self._orders
-        self._credit(self._gap(events, now))
+        gap = self._gap(events, now)
+        self._credit(gap)
         for event in events:
             self._apply(event, now)
+        if gap >= LONG_GAP and self._mode is _Mode.RUNNING:
+            detail = f"the manager may not have run for {gap:.1f} s: all limits are put off by that"
+            self._announce(News.CREDITED, Reason.PAUSED, detail)
         self._reconcile(now)
         self._awake, self._due = now, self._next_due(now)
         return self._orders
@@ -110,12 +114,6 @@ class Pool:
             record.due += gap
             record.credit += gap
         self._stop_by += gap
-        if gap >= LONG_GAP:
-            self._announce(
-                News.CREDITED,
-                Reason.SILENT,
-                f"the manager may not have run for {gap:.1f} s: all limits are put off by that",
-            )
 
     def _apply(self, event: fact.Event, now: float) -> None:
         match event:

@@ -11,6 +11,7 @@ from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew
+from ghostd.engine.echo import Echo
 from ghostd.engine.launch import Birth, ForkLauncher
 from ghostd.engine.loop import Manager
 from ghostd.engine.perform import Hooks, Performer, Scribe
@@ -44,6 +45,7 @@ class Setup:
     pulse: float | None  # seconds between calls of the hooks that want news often
     warn_of_threads: Callable[[str], None] | None  # None: refuse to fork beside a thread
     use_pidfd: bool = True
+    has_echo: bool = False  # whether what spirits print must be carried into the log
 
 
 class Household:
@@ -69,6 +71,9 @@ class Household:
         signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
         poller.watch(setup.inbox.fileno(), signals.gather)
         poller.watch(self.bell.fileno(), self._answer_bell)
+        self.echo = self._own(Echo(setup.log)) if setup.has_echo else None
+        if self.echo is not None:
+            poller.watch(self.echo.fileno(), self.echo.gather)
         pool = Pool(setup.policy, now())
         self.manager = Manager(pool, self.crew, self.performer, poller, setup.hooks, pulse=setup.pulse)
 

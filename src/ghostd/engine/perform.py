@@ -16,7 +16,7 @@ from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew
 from ghostd.engine.launch import Launcher
-from ghostd.errors import ThreadedForkError
+from ghostd.errors import ExitCode, ThreadedForkError
 
 # On this one a spirit writes all its stacks. Real-time: nobody else uses it, and it has no default use.
 STACKS_SIGNAL: int = int(signal.SIGRTMIN) + 2 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
@@ -115,7 +115,8 @@ class Performer:
                 self.guarded(self._hooks.finish, order.graceful)
             case do.Halt():
                 self.halted = order
-                self._log.write(*words.halted(os.getpid(), order))
+                if order.code is ExitCode.OK:  # else it becomes an error, and is logged as one
+                    self._log.write(*words.halted(os.getpid(), order))
             case _:
                 assert_never(order)
         return None

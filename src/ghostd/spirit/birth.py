@@ -27,6 +27,7 @@ class Inheritance:
     life: int  # read end of a pipe whose write end only the manager has: its end is the manager's end
     keep: Callable[[], set[int]]  # the user's and the log's descriptors; all others are closed
     stacks_signal: int
+    stdio: int | None  # where stdout and stderr go, unless they stay
     nofile: tuple[int, int] | None  # the limits to go back to, when the manager raised its own
 
 
@@ -45,6 +46,8 @@ def be_born(given: Inheritance, seat: int, mask: set[int], awaken: Callable[[Pag
         os._exit(0)
     # Only our own page: we cannot speak for another spirit.
     page = given.board.adopt(seat)
+    if given.stdio is not None:
+        fds.redirect_stdio(given.stdio)
     # Of the manager's descriptors nothing stays, of other spirits' nothing.
     fds.close_all_but(given.keep() | {0, 1, 2, given.life, given.bell.ring_fileno()})
     life.follow(given.life, signal.SIGKILL)
