@@ -3,8 +3,7 @@
 The public names. Each is loaded when it is first used, so that importing ghostd costs next to nothing.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers believe that it is true; the module of that name costs milliseconds
 if TYPE_CHECKING:
     from ghostd.config import Config
     from ghostd.core.events import Exit
