@@ -72,9 +72,13 @@ def sign(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    """Give both locks back at once, whoever else may have inherited the open file."""
-    _set(fd, fcntl.F_SETLK, fcntl.F_UNLCK, _NAMES)
+    """Give the lock that decides back at once, whoever else has inherited the open file. A signature stays."""
     _set(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _DECIDES)
+
+
+def unsign(fd: int) -> None:
+    """Take this process's signature back."""
+    _set(fd, fcntl.F_SETLK, fcntl.F_UNLCK, _NAMES)
 
 
 def is_locked(fd: int) -> bool:

@@ -1,0 +1,329 @@
+"""The board and the doorbell, between real processes: what gets through, what cannot, and what is left to whom."""
+
+import errno
+import os
+import random
+import resource
+import select
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ghostd.linux import fds
+from ghostd.linux.board import BEAT, BUSY_UNTIL, LEAVING, MOST_SEATS, READY, STATE, WORDS, Board, Doorbell, Page
+from ghostd.linux.process import PAGE
+from tests.support import deadline, wait_until
+from tests.unit.linux.forks import Gate, child, in_child, pause
+
+ONES = 2**64 - 1
+
+
+@pytest.fixture(params=[True, False], ids=["memfd", "nameless"])
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+    one = Board(use_memfd=request.param)
+    yield one
+    one.close()
+
+
+def write(board: Board, seat: int, beat: int, busy: int = 0, state: int = READY) -> None:
+    """Have a newborn adopt the seat and write to it."""
+
+    def newborn() -> None:
+        words = board.adopt(seat).words
+        words[BEAT], words[BUSY_UNTIL], words[STATE] = beat, busy, state
+
+    board.prepare(seat)
+    in_child(newborn)
+
+
+# ── what gets through ──
+def test_the_manager_reads_what_the_spirit_wrote(board: Board) -> None:
+    write(board, 0, time.monotonic_ns(), ONES, LEAVING)
+    beat, busy, state = board.read(0)
+    assert 0 < beat <= time.monotonic_ns()
+    assert (busy, state) == (ONES, LEAVING)
+
+
+def test_each_seat_has_its_own_page_however_many_there_are(board: Board) -> None:
+    seats = [0, 1, 255, 256, 300, 511, 512, 5000]
+    for seat in seats:
+        write(board, seat, seat + 1)
+    everything = board.read_all()
+    assert len(everything) == 5001
+    for seat, cell in enumerate(everything):
+        assert cell == board.read(seat) == ((seat + 1, 0, READY) if seat in seats else (0, 0, 0))
+
+
+def test_a_prepared_seat_is_blank(board: Board) -> None:
+    write(board, 3, 42, 43)
+    board.prepare(3)
+    assert board.read(3) == (0, 0, 0)
+
+
+def test_a_new_board_has_nothing_to_read(board: Board) -> None:
+    assert board.read_all() == []
+
+
+def test_seats_may_be_prepared_in_any_order_and_adopted_later(board: Board) -> None:
+    for seat in (7, 2, 5):
+        board.prepare(seat)
+    in_child(lambda: board.adopt(2).words.__setitem__(BEAT, 9))
+    assert [board.read(seat)[BEAT] for seat in (7, 2, 5)] == [0, 9, 0]
+
+
+def test_no_value_is_ever_torn(board: Board) -> None:
+    """A writer alternates between all zeros and all ones as fast as it can; a mixture of both would be a torn word."""
+
+    def hammer() -> None:
+        words = board.adopt(1).words
+        while True:
+            words[BEAT] = ONES
+            words[BEAT] = 0
+
+    board.prepare(0)
+    board.prepare(1)
+    seen = {0: 0, ONES: 0}
+    with child(hammer):
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            for _ in range(1000):
+                seen[board.read(1)[BEAT]] += 1  # KeyError: torn
+                seen[board.read_all()[1][BEAT]] += 1
+    assert all(count > 100 for count in seen.values()), "the writer and the reader did not meet"
+
+
+# ── what cannot ──
+def test_a_newborn_keeps_its_own_page_and_nothing_else(board: Board) -> None:
+    def shared_maps() -> list[int]:
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            lines = [line.split() for line in maps if "memfd:board" in line or "/dev/zero" in line]
+        return [int(end, 16) - int(begin, 16) for begin, end in (line[0].split("-") for line in lines)]
+
+    def newborn() -> tuple[list[int], bool]:
+        board.adopt(300)
+        return shared_maps(), any("memfd:board" in name for name in fds.census().values())
+
+    for seat in (0, 255, 256, 511, 512, 600, 300):
+        board.prepare(seat)
+    assert in_child(newborn) == ([PAGE], False)
+
+
+def test_a_spirit_that_writes_anything_disturbs_no_other(board: Board) -> None:
+    def rage() -> None:
+        words = board.adopt(1).words
+        chance = random.Random(1)
+        for _ in range(20):
+            for word in range(WORDS):
+                words[word] = chance.getrandbits(64)
+
+    for seat in range(3):
+        board.prepare(seat)
+    board.prepare(1)
+    in_child(rage)
+    assert board.read(0) == board.read(2) == (0, 0, 0)
+
+
+def test_memory_cannot_be_cut_off_from_under_a_reader() -> None:
+    board = Board()
+    board.prepare(0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(board.fileno(), 0)
+    board.close()
+
+
+def test_without_memory_a_new_seat_is_an_error_and_the_old_ones_stay() -> None:
+    def work() -> None:
+        board = Board()
+        write(board, 0, 5)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256 * PAGE, resource.RLIM_INFINITY))
+        for _ in range(3):
+            with pytest.raises(OSError) as caught:
+                board.prepare(256)
+            assert caught.value.errno == errno.EFBIG
+        assert board.read(0)[BEAT] == 5
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        write(board, 256, 6)
+        assert board.read(256)[BEAT] == 6
+
+    in_child(work)
+
+
+@pytest.mark.parametrize("seat", [-1, MOST_SEATS])
+def test_a_seat_that_cannot_be_is_refused(board: Board, seat: int) -> None:
+    with pytest.raises(AssertionError, match=f"seat {seat}"):
+        board.prepare(seat)
+
+
+# ── what is left to whom ──
+def test_a_page_lives_on_when_the_board_is_closed(board: Board) -> None:
+    def newborn() -> int:
+        page = board.adopt(0)
+        ready.open()
+        gate.wait()
+        page.words[BEAT] = 77
+        return page.words[BEAT]
+
+    board.prepare(0)
+    with Gate() as ready, Gate() as gate, child(newborn) as pid:
+        ready.wait()
+        board.close()
+        board.close()
+        gate.open()
+        assert os.waitpid(pid, 0)[1] == 77 << 8
+
+
+def _fork_and_beat(page: Page, beat: int, then: int = 0) -> int:
+    """Fork, beat in the grandchild, and give what it reads there afterwards plus `then`."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        page.words[BEAT] = beat
+        page.words[STATE] = LEAVING
+        os.write(writer, b"%d" % (page.words[BEAT] + page.words[BUSY_UNTIL]))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return int(os.read(reader, 32)) + then
+
+
+def test_what_a_spirit_forks_cannot_speak_for_it(board: Board) -> None:
+    """The closure of a tick holds the words themselves, so the memory behind them is what must change."""
+
+    def newborn() -> None:
+        page = board.adopt(0)
+        words = page.words
+        os.register_at_fork(after_in_child=page.mute)
+        words[BEAT], words[BUSY_UNTIL], words[STATE] = 11, 1000, READY
+        assert _fork_and_beat(page, 99) == 1099, "the grandchild's own memory works and keeps its content"
+        assert words[BEAT] == 11
+        words[BUSY_UNTIL] = 2000  # the spirit itself is still heard
+
+    board.prepare(0)
+    in_child(newborn)
+    assert board.read(0) == (11, 2000, READY)
+
+
+def test_without_muting_it_could(board: Board) -> None:
+    board.prepare(0)
+    in_child(lambda: _fork_and_beat(board.adopt(0), 99))
+    assert board.read(0) == (99, 0, LEAVING)
+
+
+def test_a_hundred_lives_of_a_seat_leave_no_descriptor_and_no_map(board: Board) -> None:
+    def census() -> tuple[int, int]:
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            return len(fds.census()), sum(1 for line in maps if "memfd:board" in line or "/dev/zero" in line)
+
+    def work() -> None:
+        write(board, 0, 1)
+        before = census()
+        for life in range(100):
+            write(board, 0, life)
+        assert census() == before
+
+    in_child(work)
+
+
+def test_a_closed_board_leaves_nothing() -> None:
+    for use_memfd in (True, False):
+        before = fds.census()
+        board = Board(use_memfd=use_memfd)
+        board.prepare(700)
+        board.close()
+        assert fds.census() == before
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            assert "memfd:board" not in maps.read()
+
+
+# ── the doorbell ──
+@pytest.fixture
+def bell() -> Iterator[Doorbell]:
+    one = Doorbell()
+    yield one
+    one.close()
+
+
+def is_ringing(bell: Doorbell) -> bool:
+    return bool(select.select([bell], [], [], 0)[0])
+
+
+def test_a_ring_is_heard_until_it_is_answered(bell: Doorbell) -> None:
+    assert not is_ringing(bell)
+    bell.ring()
+    bell.ring()
+    assert is_ringing(bell)
+    assert bell.drain()
+    assert not is_ringing(bell)
+    assert not bell.drain()
+
+
+def test_a_ring_wakes_another_process(bell: Doorbell) -> None:
+    def newborn() -> None:
+        bell.adopt()
+        bell.ring()
+
+    with child(newborn):
+        assert select.select([bell], [], [], 10.0)[0]
+
+
+def test_ringing_never_blocks(bell: Doorbell) -> None:
+    with deadline(5.0):
+        for _ in range(70_000):  # more than a pipe holds
+            bell.ring()
+    assert bell.drain()
+    assert not bell.drain()
+
+
+def test_ringing_when_nobody_hears_is_no_error(bell: Doorbell) -> None:
+    def newborn() -> None:
+        bell.adopt()
+        gate.wait()
+        bell.ring()
+
+    with Gate() as gate, child(newborn) as pid:
+        bell.close()
+        gate.open()
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_newborn_cannot_answer_the_bell(bell: Doorbell) -> None:
+    def newborn() -> list[str]:
+        bell.adopt()
+        os.fstat(bell.ring_fileno())
+        return [name for fd, name in fds.census().items() if fd == reader]
+
+    reader = bell.fileno()
+    assert in_child(newborn) == []
+
+
+def test_a_spirit_cannot_make_the_manager_wait(bell: Doorbell) -> None:
+    """Blocking is a property of the description, which a fork shares: the manager's end has one of its own."""
+
+    def newborn() -> None:
+        bell.adopt()
+        os.set_blocking(bell.ring_fileno(), True)
+        bell.ring()
+        gate.open()
+        pause()
+
+    with Gate() as gate, child(newborn):
+        gate.wait()
+        with deadline(1.0):
+            wait_until(bell.drain)
+            assert not bell.drain()
+
+
+def test_a_spirit_that_is_killed_at_any_moment_leaves_the_bell_working(bell: Doorbell) -> None:
+    def newborn() -> None:
+        bell.adopt()
+        while True:
+            bell.ring()
+
+    for _ in range(20):
+        with child(newborn) as pid:
+            assert select.select([bell], [], [], 10.0)[0]
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        bell.drain()
+        assert not is_ringing(bell)
