@@ -25,7 +25,9 @@ BROAD_CATCHES: Final = {
     "ghost.py": "calls init, startup and cleanup of the user, before and after there is a loop",
     "spirit/runners.py": "runs the body of a spirit; whatever it raises is logged with its traceback and ends it",
 }
-SHARED_STATE: Final[dict[str, str]] = {}
+SHARED_STATE: Final[dict[str, str]] = {
+    "__init__.py": "a table of names; the word Final would cost each user the import of typing",
+}
 
 # What `import ghostd` must not load; the manager and the command's status path stand on it.
 HEAVY: Final = frozenset(
