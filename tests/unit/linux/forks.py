@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+from ghostd.linux.child import Child
+from tests.support import wait_until
+
+Make = Callable[[int], Child]  # a fixture: with and without pidfds
+
 
 @contextmanager
 def child(work: Callable[[], object]) -> Iterator[int]:
@@ -47,6 +52,15 @@ def pause() -> NoReturn:
 def wait_exited(pid: int) -> None:
     """Wait until a child has ended, without reaping it."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def ended(one: Child) -> int:
+    """Its status, once it has one."""
+    wait_until(lambda: one.reap() is not None)
+    status = one.reap()
+    one.close()
+    assert status is not None
+    return status
 
 
 class Gate:
