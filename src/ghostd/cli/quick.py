@@ -16,6 +16,23 @@ NUMBER = frozenset("0123456789+-._xobabcdefABCDEFinT:Z")  # and has no other cha
 READ = ("name", "pidfile", "target")  # the keys whose values are wanted here
 
 
+def run(words: list[str]) -> int | None:
+    """Do what the words say, if they are of the plain forms: the exit code. None: the long way has to be taken."""
+    wanted = parse(words)
+    if wanted is None:
+        return None
+    file = None if wanted.pidfile else file_of(wanted.target)
+    said = read_plain(file) if file else None
+    pidfile = find_pidfile(wanted, dict(os.environ), file, said)
+    if pidfile is None:
+        return None
+    from ghostd.cli import asking  # noqa: PLC0415  none of it is needed to find out that the long way has to be taken
+
+    if wanted.command == "status":
+        return asking.status(pidfile, as_json=wanted.as_json)
+    return asking.stop(pidfile) if wanted.command == "stop" else asking.reload(pidfile)
+
+
 class Wanted:
     """What the command line asks for; each field is None where nothing was said."""
 
@@ -74,14 +91,15 @@ def find_pidfile(wanted: Wanted, environ: dict[str, str], file: str | None, said
     if given := wanted.pidfile or environ.get("GHOSTD_PIDFILE"):
         return os.path.abspath(given)
     name = wanted.name or environ.get("GHOSTD_NAME")
-    if file is None:
-        return os.path.abspath(f"{name}.pid") if name else None
-    if said is None:
-        return None
-    name = name or said.get("name") or stem(said.get("target", ""))
-    if given := said.get("pidfile") or (f"{name}.pid" if name else None):
-        return os.path.join(os.path.dirname(os.path.abspath(file)), given)
-    return None
+    folder = ""
+    if file is not None:
+        if said is None:
+            return None
+        name = name or said.get("name") or stem(said.get("target", ""))
+        folder = os.path.dirname(file)
+        if given := said.get("pidfile"):
+            return os.path.abspath(os.path.join(folder, given))
+    return os.path.abspath(os.path.join(folder, f"{name}.pid")) if name and "/" not in name else None
 
 
 def read_plain(path: str) -> dict[str, str] | None:
@@ -99,14 +117,15 @@ def read_plain(path: str) -> dict[str, str] | None:
         if not is_plain_file or (os.geteuid() == 0 and about.st_mode & 0o022):
             return None
         content = os.read(fd, PLAIN_BYTES_MAX)
-        return _parse_plain(content.decode())
+        return parse_plain(content.decode())
     except (OSError, UnicodeDecodeError):
         return None
     finally:
         os.close(fd)
 
 
-def _parse_plain(content: str) -> dict[str, str] | None:
+def parse_plain(content: str) -> dict[str, str] | None:
+    """The same of a content; the keys that matter here are texts that say something."""
     found: dict[str, str] = {}
     keys: set[str] = set()
     for line in content.replace("\r\n", "\n").split("\n"):

@@ -13,8 +13,10 @@ from types import ModuleType, TracebackType
 from typing import NamedTuple
 
 from ghostd.cli.quick import is_file_target, stem
-from ghostd.config import hint, shown
+from ghostd.config import Layer, class_layer, gather, hint, settings, shown
 from ghostd.errors import GhostdError, TargetError
+from ghostd.ghost import Ghost
+from ghostd.prefork import Prefork
 
 FORMS = "module:name, file.py:name or a ghostd.toml"
 FRAMES_SHOWN = 4  # of the user's own code; more would hide the message
@@ -26,6 +28,24 @@ class Target(NamedTuple):
     text: str
     place: str
     name: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the place is a file rather than a module."""
+        return is_file_target(self.place)
+
+
+class Said(NamedTuple):
+    """The options that a command was given, the strongest place first."""
+
+    flags: Layer
+    environ: Layer
+    file: Layer
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """In the order of their strength."""
+        return tuple(self)
 
 
 def parse(text: str) -> Target:
@@ -47,12 +67,12 @@ def load(target: Target, *folders: str) -> object:
     The folders, the current one first, are put on sys.path as ``python -m`` does, and the program's own name becomes
     sys.argv[0], from which a ghost without a name takes one.
     """
-    here = [os.path.dirname(os.path.abspath(target.place))] if is_file_target(target.place) else []
+    here = [os.path.dirname(os.path.abspath(target.place))] if target.is_file else []
     for folder in reversed([*here, os.getcwd(), *folders]):
         if folder not in sys.path:
             sys.path.insert(0, folder)
     sys.argv[:] = [stem(target.text)]
-    module = _load_file(target) if is_file_target(target.place) else _load_module(target)
+    module = _load_file(target) if target.is_file else _load_module(target)
     return _find(module, target)
 
 
@@ -106,6 +126,54 @@ def _find(module: ModuleType, target: Target) -> object:
                 raise TargetError(f"target {target.text}: {target.place} has no {part}{hint(part, names)}")
             found = getattr(found, part)
     return found
+
+
+def make(target: Target, said: Said, *folders: str, pidfile: str | None = None) -> Ghost:
+    """Load the program and make the ghost of it, with what was said; raises TargetError, OptionError, ConfigError.
+
+    A class is called with the options, a function becomes the spirit of a Prefork, a ghost that is made already stays
+    as it is. The pidfile is for a program that names none itself.
+    """
+    found = load(target, *folders)
+    if isinstance(found, Ghost):
+        _must_agree(found, target, said)
+        return found
+    given = {name: setting.value for name, setting in settings(*said.layers).items()}
+    own: dict[str, object] = {}
+    if isinstance(found, type) and issubclass(found, Ghost):
+        own = class_layer(found)
+        gather(*said.layers, own)  # its own checks could not say where an option came from
+    elif isinstance(found, type) or not callable(found):
+        raise TargetError(
+            f"target {target.text}: {shown(found)} is no program; it takes a Ghost or Prefork class, one of its "
+            "instances, a function or a coroutine function"
+        )
+    else:
+        given["spirit"] = found
+        found = Prefork
+    if pidfile and "pidfile" not in own:
+        given.setdefault("pidfile", pidfile)
+    with _Loading(target):
+        return found(**given)
+
+
+def _must_agree(ghost: Ghost, target: Target, said: Said) -> None:
+    """A ghost that is made already cannot take other options: its code has seen these. It has read the environment."""
+    asked = settings(said.flags, said.file)
+    wanted = gather(asked_values := {name: setting.value for name, setting in asked.items()}).flat()
+    own = ghost.config.flat()
+    for name in asked_values:
+        if _comparable(wanted[name]) != _comparable(own[name]):
+            setting = asked[name]
+            raise setting.error(
+                f"option {name}: {shown(setting.value)} (from {setting.origin}) cannot be given to {target.text}, "
+                f"which is made already, with {shown(own[name])}; name a class there, or change it where it is made"
+            )
+
+
+def _comparable(value: object) -> object:
+    """A path may be written in several ways."""
+    return os.path.abspath(value) if isinstance(value, str) and "/" in value else value
 
 
 class _Loading:

@@ -1,0 +1,244 @@
+"""The long way: every command with all of its flags, by argparse, on the program itself where it is needed.
+
+The commands are one table; a flag of an option comes from the option's declaration. Options are checked before the
+program is loaded, and the program before anything is stopped or forked.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Final, NamedTuple, NoReturn
+
+from ghostd import __version__
+from ghostd.cli import asking, output, quick, target
+from ghostd.cli.target import Said, Target
+from ghostd.config import (
+    Layer,
+    TomlFile,
+    add_flags,
+    as_text,
+    class_layer,
+    environ_layer,
+    flag_layer,
+    gather,
+    nearest,
+    options,
+    problems,
+    read_toml,
+    settings,
+    trace,
+)
+from ghostd.daemon import lsb
+from ghostd.daemon.pidfile import FilePid
+from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError
+from ghostd.ghost import Ghost
+
+TARGET_HELP = f"what to run: {target.FORMS}; without it ./{quick.DEFAULT_FILE}"
+
+
+class Sources(NamedTuple):
+    """All that was said about one ghost."""
+
+    said: Said
+    file: TomlFile | None
+    text: str | None  # the target, as said on the command line or in the file
+    pidfile: str | None  # where the short way looks for it; None when only the program can tell
+
+    @property
+    def folder(self) -> str:
+        """What a file target is relative to: the folder of the file that names it, else the current one."""
+        return os.path.dirname(os.path.abspath(self.file.path)) if self.file else os.getcwd()
+
+
+def run(words: list[str]) -> int:
+    """Do what the words of the command line say; the exit code."""
+    if not words or not (words[0] in COMMANDS or words[0].startswith("-")):
+        return output.incorrect(words[0] if words else "", list(COMMANDS))
+    args, unknown = _parser().parse_known_args(words)
+    if unknown:
+        near = nearest(unknown[0].partition("=")[0].strip("-"), list(options()))
+        meant = f"; did you mean --{near.replace('_', '-')}?" if near else ""
+        raise OptionError(f"unknown flag {unknown[0]}{meant} (ghostd {words[0]} --help tells them all)")
+    return COMMANDS[args.command].act(args)
+
+
+# ── parsing ──
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the whole usage, so that there is one way in which errors are told."""
+        raise OptionError(f"{message}; {self.prog} --help tells how it is used")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ghostd",
+        description="Runs Python code in a pool of pre-forked processes and keeps the pool whole.",
+        epilog="Options come from flags, GHOSTD_* variables, a ghostd.toml, the class, the defaults; the first wins.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"ghostd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        if name == "config":
+            sub.add_argument("question", choices=("check", "show"), help="check a file, or show every option's value")
+        sub.add_argument("target", metavar="TARGET", nargs="?", help=TARGET_HELP)
+        if name in ("status", "config"):
+            sub.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+        add_flags(sub)
+    return parser
+
+
+# ── what was said ──
+def _sources(args: argparse.Namespace) -> Sources:
+    """What the command line, the environment and the file say; all of it is checked before anything is loaded."""
+    path = quick.file_of(args.target)
+    file = read_toml(path) if path else None
+    said = Said(flag_layer(args), environ_layer(os.environ), file.layer if file else Layer({}, str))
+    gather(*said.layers)
+    text = file.target if file else args.target
+    return Sources(said, file, text, _pidfile(args, file, text))
+
+
+def _pidfile(args: argparse.Namespace, file: TomlFile | None, text: str | None) -> str | None:
+    """Where the short way looks for the pidfile of the same command line."""
+    in_file = {key: str(value) for key, value in file.layer.items()} if file else {}
+    if file and file.target:
+        in_file["target"] = file.target
+    wanted = quick.Wanted(args.command)
+    wanted.pidfile, wanted.name, wanted.target = getattr(args, "pidfile", None), getattr(args, "name", None), text
+    return quick.find_pidfile(wanted, dict(os.environ), file.path if file else None, in_file)
+
+
+def _program(sources: Sources) -> Target:
+    if sources.text is None:
+        where = f"{sources.file.path} names no target" if sources.file else f"there is no ./{quick.DEFAULT_FILE}"
+        raise TargetError(f"nothing to run: no TARGET is given, and {where}; it takes {target.FORMS}")
+    found = target.parse(sources.text)
+    return found._replace(place=os.path.join(sources.folder, found.place)) if found.is_file else found
+
+
+def _ghost(sources: Sources) -> Ghost:
+    """The ghost, made from the program and all that was said about it."""
+    program, folder = _program(sources), sources.folder
+    # A file means the same wherever the command is given: its ghost's pidfile is beside it.
+    ghost = target.make(program, sources.said, folder, pidfile=sources.pidfile if folder != os.getcwd() else None)
+    if sources.pidfile not in (None, ghost.filepid.file):
+        raise OptionError(
+            f"{program.text} keeps its pidfile at {ghost.filepid.file}, but status and stop, which do not load it, "
+            f"would look at {sources.pidfile}; say pidfile = {ghost.filepid.file!r} in the file, or give --pidfile"
+        )
+    return ghost
+
+
+# ── the commands ──
+def _start(args: argparse.Namespace) -> int:
+    ghost = _ghost(_sources(args))
+    running = ghost.status()
+    return output.tell(lsb.already_running(running) if running else lsb.started(ghost.start()))
+
+
+def _restart(args: argparse.Namespace) -> int:
+    pid = _ghost(_sources(args)).restart()
+    return output.tell(lsb.restarted() if pid > 0 else lsb.restart_failed(-pid))
+
+
+def _run(args: argparse.Namespace) -> int:
+    return _ghost(_sources(args)).run()
+
+
+def _status(args: argparse.Namespace) -> int:
+    sources = _sources(args)
+    return asking.status(sources.pidfile or _ghost(sources).filepid.file, as_json=args.as_json)
+
+
+def _stop(args: argparse.Namespace) -> int:
+    sources = _sources(args)
+    if sources.pidfile is not None and (code := asking.stop(sources.pidfile)) is not None:
+        return code
+    # It takes longer than a moment: now it matters how long it may take, and only the program knows all its options.
+    return asking.stop_for(*_limits(sources))
+
+
+def _limits(sources: Sources) -> tuple[FilePid, float, float]:
+    """The pidfile, graceful_timeout and stop_margin, as the program has them where nothing else says."""
+    config = gather(*sources.said.layers)
+    pidfile = None if sources.pidfile is None else FilePid(sources.pidfile)
+    if pidfile is None or (sources.text and "graceful_timeout" not in settings(*sources.said.layers)):
+        ghost = _ghost(sources)
+        config, pidfile = ghost.config, ghost.filepid
+    return pidfile, config.policy.graceful_timeout, config.daemon.stop_margin
+
+
+def _reload(args: argparse.Namespace) -> int:
+    sources = _sources(args)
+    if sources.pidfile is not None and (code := asking.reload(sources.pidfile)) is not None:
+        return code
+    ghost = _ghost(sources)
+    code = asking.reload(ghost.filepid.file)
+    return output.tell(lsb.started(ghost.start())) if code is None else code
+
+
+def _config(args: argparse.Namespace) -> int:
+    return _check(args) if args.question == "check" else _show(args)
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Tell every mistake in a file; the program is not loaded."""
+    file = read_toml(args.target or quick.DEFAULT_FILE)
+    found: list[UserError] = problems(file.layer)
+    if file.target is not None:
+        found += _mistakes(file)
+    for problem in found:
+        output.complain(str(problem))
+    if found:
+        return ExitCode.BAD_CONFIG
+    output.say(
+        f"{file.path}: {len(file.layer)} options are right; it runs {file.target or 'nothing, without a target'}"
+    )
+    return ExitCode.OK
+
+
+def _mistakes(file: TomlFile) -> list[UserError]:
+    try:
+        target.parse(file.target or "")
+    except TargetError as error:
+        return [ConfigError(f"{file.path}:target: {error}")]
+    return []
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Tell every option's value, and where it comes from."""
+    sources = _sources(args)
+    layers: list[Layer] = list(sources.said.layers)
+    if sources.text is not None:
+        found = target.load(_program(sources), sources.folder)
+        if isinstance(found, type):
+            layers.append(class_layer(found))
+        elif isinstance(found, Ghost):
+            layers.append(Layer(found.config.flat(), lambda _name: f"made in {sources.text}"))
+    traced = trace(gather(*layers), *layers)
+    if args.as_json:
+        output.say_json({name: {"value": found.value, "origin": found.origin} for name, found in traced.items()})
+    else:
+        known = options()
+        output.table([(name, as_text(one.value, known[name]) or "none", one.origin) for name, one in traced.items()])
+    return ExitCode.OK
+
+
+class Command(NamedTuple):
+    """A command: what it does in one sentence, and the function that does it and gives the exit code."""
+
+    help: str
+    act: Callable[[argparse.Namespace], int]
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "run": Command("Run the ghost in the foreground, for an init system, a container or a terminal.", _run),
+    "start": Command("Start the ghost as a daemon; returns once the pool is whole.", _start),
+    "stop": Command("Stop the ghost: gracefully first, then at once.", _stop),
+    "restart": Command("Stop the ghost and start it again.", _restart),
+    "reload": Command("Replace the spirits one by one; starts the ghost if it is not running.", _reload),
+    "status": Command("Tell whether the ghost runs: 0 running, 3 not running, 1 dead with its pidfile left.", _status),
+    "config": Command("Check a configuration file, or show the value and the origin of every option.", _config),
+}
