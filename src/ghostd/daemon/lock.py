@@ -12,14 +12,19 @@ already is never opened again, and the file is removed only by who holds the loc
 name.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import struct
 from contextlib import suppress
-from typing import Final
 
 from ghostd.errors import SystemFault
 from ghostd.linux import lock
+
+TYPE_CHECKING = False  # see handle.py
+if TYPE_CHECKING:
+    from typing import Final
 
 _MODE: Final = 0o600  # whoever could read it could take a shared lock and so keep the ghost from starting
 _TRIES: Final = 100  # each is lost to somebody who removed the file that moment; a hundred in a row are a fault
@@ -35,8 +40,11 @@ class GhostLock:
     def try_start(self) -> bool:
         """Become the one that may start the ghost; False when somebody else is, or it is running."""
         for _ in range(_TRIES):
-            if self.holder() is not None or self._fd >= 0:
+            if self.holder() is not None:
                 return False
+            if self.is_in_place():  # open since an earlier call: to take the lock again is allowed
+                return lock.try_lock(self._fd)
+            self.close()
             try:
                 fd = lock.open_regular(self.path, os.O_RDWR | os.O_CREAT, _MODE)
             except FileNotFoundError:

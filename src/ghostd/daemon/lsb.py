@@ -3,19 +3,29 @@
 Rule: a text for a person who asked goes to stdout, one that tells of a failure to stderr; ``is_error`` says which.
 """
 
-from typing import Final, NamedTuple
+from __future__ import annotations
 
 from ghostd.errors import ExitCode
+
+TYPE_CHECKING = False  # see handle.py
+if TYPE_CHECKING:
+    from typing import Final
 
 COMMANDS: Final = ("start", "stop", "restart", "reload", "status", "run")
 
 
-class Reply(NamedTuple):
+class Reply:
     """The answer of one command."""
 
-    text: str
-    code: ExitCode = ExitCode.OK
-    is_error: bool = False
+    __slots__ = ("code", "is_error", "text")
+
+    def __init__(self, text: str, code: ExitCode = ExitCode.OK, *, is_error: bool = False) -> None:
+        self.text = text
+        self.code = code
+        self.is_error = is_error
+
+    def __repr__(self) -> str:
+        return f"Reply({self.text!r}, {self.code!r}, is_error={self.is_error})"
 
 
 def started(pid: int) -> Reply:

@@ -9,6 +9,8 @@ Rule 3: a pid that was read is believed only with the start time and the boot th
 to signal it. ``stop`` signals what :meth:`FilePid.holder` says, which comes from the kernel.
 """
 
+from __future__ import annotations
+
 import atexit
 import errno
 import os
@@ -16,23 +18,19 @@ import select
 import stat
 import time
 from contextlib import suppress
-from typing import Final, NamedTuple, Self
 
+from ghostd.daemon.handle import Handle
 from ghostd.daemon.lock import GhostLock
 from ghostd.errors import DeniedError, GhostdError, OptionError, SystemFault
 from ghostd.linux import lock, procfs
 
+TYPE_CHECKING = False  # see handle.py
+if TYPE_CHECKING:
+    from typing import Final, Self
+
 _MODE: Final = 0o644  # everybody may know the pid
 _LONGEST: Final = 200  # bytes; ours has about 60
 _LOOK_EVERY: Final = 0.005  # seconds between looks of who waits for a start to come through
-
-
-class _Told(NamedTuple):
-    """What a pidfile says."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
 
 
 class FilePid:
@@ -70,7 +68,7 @@ class FilePid:
     def load(self) -> int | None:
         """The pid that the file says, dead or alive; None when there is no file, or no pid in it."""
         told = self._read()
-        return told.pid if told else None
+        return told[0] if told else None
 
     def holder(self) -> int | None:
         """The pid of the living manager by its lock, beyond doubt; DeniedError when the lock is another user's."""
@@ -95,6 +93,33 @@ class FilePid:
             return self._running_by_text()
         return found
 
+    def manager(self, *, use_pidfd: bool = True) -> Handle | None:
+        """A handle on the living manager, which the kernel names; None when there is none.
+
+        DeniedError when it is another user's, or runs without its lock, so that nobody can be sure which process it is.
+        """
+        while (pid := self.holder()) is not None:
+            handle = Handle(pid, use_pidfd=use_pidfd)
+            # It held the lock before the handle was made and holds it after: the handle is on the holder.
+            if self.holder() == pid:
+                return handle
+            handle.close()
+        pid = self.running()
+        if pid is not None:
+            raise DeniedError(
+                f"process {pid} is named by {self.file}, but nobody holds the lock beside it, so it is not signalled; "
+                f"make sure that it is the ghost, then: kill -QUIT {pid}"
+            )
+        return None
+
+    def signal(self, signum: int) -> int:
+        """Send a signal to the living manager: its pid, 0 when there is none. DeniedError as :meth:`manager`."""
+        handle = self.manager()
+        if handle is None:
+            return 0
+        with handle:
+            return handle.pid if handle.send(signum) else 0
+
     def wait_running(self, timeout: float) -> int | None:
         """The pid of the manager that somebody else is starting, once it has its lock; None when that does not come."""
         until = time.monotonic() + timeout
@@ -109,11 +134,13 @@ class FilePid:
         them the manager, and :meth:`release` or the end of the process gives it back. ``patience`` seconds are allowed
         to whoever only removes what a dead ghost has left.
         """
+        if self.owner == os.getpid():
+            return False
         self._inspect()
         until = time.monotonic() + patience
         try:
             while self.running() is None:
-                if self._lock.is_in_place() or self._lock.try_start():
+                if self._lock.try_start():
                     return True
                 if time.monotonic() >= until:
                     return False
@@ -233,11 +260,11 @@ class FilePid:
             return False
 
     def _running_by_text(self) -> int | None:
-        told = self._read()
-        if told is None or told.start_ticks <= 0 or told.boot_id != procfs.boot_id():
+        pid, start_ticks, boot_id = self._read() or (0, 0, "")
+        if start_ticks <= 0 or boot_id != procfs.boot_id():
             return None
-        is_it = procfs.start_ticks(told.pid) == told.start_ticks and not procfs.is_zombie(told.pid)
-        return told.pid if is_it else None
+        is_it = procfs.start_ticks(pid) == start_ticks and not procfs.is_zombie(pid)
+        return pid if is_it else None
 
     def _is_saved(self) -> bool:
         """Whether the path names the file that this process has written."""
@@ -267,7 +294,7 @@ class FilePid:
                 f"pidfile {self.file} {whose}: remove it if no ghost of that user runs, or choose another"
             )
 
-    def _read(self) -> _Told | None:
+    def _read(self) -> tuple[int, int, str] | None:
         try:
             fd = lock.open_regular(self.file, os.O_RDONLY)
         except FileNotFoundError:
@@ -306,12 +333,12 @@ class FilePid:
             os.close(fd)
 
 
-def _parsed(data: bytes) -> _Told | None:
-    """What the text says; of a file that another program wrote, the first line alone."""
+def _parsed(data: bytes) -> tuple[int, int, str] | None:
+    """Pid, start time in ticks, boot: what the text says; of a file that another program wrote, the first alone."""
     pid, ticks, boot_id = [*(line.strip() for line in data.decode("ascii", "replace").split("\n")), "", ""][:3]
     if not pid.isdecimal() or not 0 < int(pid) < 2**31:
         return None
-    return _Told(int(pid), int(ticks) if ticks.isdecimal() else 0, boot_id)
+    return int(pid), int(ticks) if ticks.isdecimal() else 0, boot_id
 
 
 def _told(path: str, error: OSError) -> GhostdError:
