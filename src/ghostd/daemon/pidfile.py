@@ -70,6 +70,11 @@ class FilePid:
         told = self._read()
         return told[0] if told else None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether a ghost that did not end in order has left its pid in the file. An emptied file says that it did."""
+        return self.running() is None and self.load() is not None
+
     def holder(self) -> int | None:
         """The pid of the living manager by its lock, beyond doubt; DeniedError when the lock is another user's."""
         try:

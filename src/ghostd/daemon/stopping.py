@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from ghostd.daemon.pidfile import FilePid
 
+__all__ = ["Handle", "StopResult", "StopState", "stop"]
+
 _TERM_LIMIT: Final = 5.0  # seconds from TERM to KILL: at once means at once, and a loaded machine needs moments
 _KILL_LIMIT: Final = 5.0  # seconds from KILL until it counts as unkillable, as kill_timeout has it for spirits
 _ROUNDS: Final = 20  # how often a tree is looked over for processes that it has made meanwhile
