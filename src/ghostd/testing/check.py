@@ -1,0 +1,256 @@
+"""Holds a pool against its promises, batch by batch: what it was told, what it ordered, when it wants to be called.
+
+Rule: a check is a statement about the history; nothing is asked of the pool but what it returns.
+
+Two sorts of time are kept apart. The truth (``truth.py``) knows when everything stood still, and gives the lower bound
+of what a spirit must be allowed. The credit in the ledger is what a pool may add for its own gaps, and gives the upper
+bound.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ghostd.core import actions as do
+from ghostd.core import events as fact
+from ghostd.core.actions import News, Reason
+from ghostd.core.phases import Phase
+from ghostd.core.policy import Policy
+from ghostd.core.snapshot import Snapshot
+from ghostd.testing.ledger import ASKABLE, SERVING, Ledger, Life
+from ghostd.testing.promises import Promise, demand
+from ghostd.testing.rules import Endings, Generations, Pace
+from ghostd.testing.truth import Truth
+
+NOISE: Final = 0.05  # seconds: a pool may add what it was late by, from here on
+NOTICED: Final = 1.0  # seconds: and it must see that it did not run when it was late by so much
+MOST_SPIRITS: Final = 100_000  # a number beyond is cut to this
+_SLACK: Final = 1e-6  # seconds, for rounding
+
+
+class Checker:
+    """Holds one pool against its promises."""
+
+    def __init__(self, policy: Policy, truth: Truth, now: float) -> None:
+        self.policy = policy
+        self.truth = truth
+        self.ledger = Ledger(policy)
+        self.generations = Generations()
+        self.endings = Endings(policy)
+        self.pace = Pace(policy)
+        self.wanted = self.most_wanted = policy.spirits
+        self.was_whole = False
+        self._awake = self._deadline = now
+        self._spawned = self._read = False
+        self._on: Final[dict[type, Callable[[Any, float], None]]] = {
+            fact.Forked: self.ledger.forked,
+            fact.ForkFailed: self._fork_failed,
+            fact.Readied: self.ledger.readied,
+            fact.Left: self._left,
+            fact.BoardRead: self._heard,
+            fact.Exited: self._exited,
+            fact.StopAsked: lambda event, now: self.endings.stop(now, graceful=event.graceful),
+            fact.ReloadAsked: lambda _event, _now: self.generations.ask(),
+            fact.ScaleAsked: self._scaled,
+            fact.Continued: lambda _event, _now: None,  # counted in ``told``
+            do.Spawn: self._spawn,
+            do.Ask: self._ask,
+            do.Rouse: self._rouse,
+            do.Kill: self._kill,
+            do.Bury: lambda order, _now: self.ledger.bury(order),
+            do.Abandon: self._abandon,
+            do.Announce: self._announce,
+            do.Finish: lambda order, now: self.endings.finish(order, now, self.pace.barren_since),
+            do.Halt: self._halt,
+        }
+
+    # ── a batch, in three parts ──
+    def told(self, events: Sequence[fact.Event], now: float) -> None:
+        """The pool is about to be told this."""
+        late = now - self._deadline
+        noticed = late >= NOTICED
+        for event in events:
+            noticed = noticed or type(event) is fact.Continued
+        self.truth.settle(noticed=noticed)
+        given = now - self._awake if noticed else late if late >= NOISE else 0.0
+        self.ledger.give(given)
+        self.endings.give(given)
+        self._awake = now
+        self._spawned = self._read = False
+        for event in events:
+            self._on[type(event)](event, now)
+
+    def ordered(self, actions: Sequence[do.Action], now: float) -> None:
+        """The pool has ordered this."""
+        for action in actions:
+            demand(not self.endings.halted, Promise.HALT, action)
+            self._on[type(action)](action, now)
+        ledger, stopping = self.ledger, self.endings.stopping
+        demand(not ledger.ended, Promise.BURIAL, ledger.ended)
+        if self._spawned:
+            self._check_room()
+        if ledger.ready >= self.wanted and not stopping:
+            self.was_whole = True
+        self.endings.settle()
+        self.generations.settle(can_begin=self.was_whole and not stopping)
+        self.pace.settle(now, ledger.ready)
+
+    def settled(self, deadline: float | None, now: float, *, acted: bool, awaits: bool) -> None:
+        """The pool wants to be called by then. ``acted``: it has ordered something; ``awaits``: there are outcomes."""
+        self._deadline = by = math.inf if deadline is None else deadline
+        if self.endings.halted:
+            return
+        first, given = math.inf, self.ledger.given
+        for life in self.ledger.lives.values():
+            last = life.due + given - life.mark
+            if last < first:
+                first = last
+                demand(now <= last + _SLACK, Promise.FOUND, life) if now > last else None
+        demand(by <= first + _SLACK, Promise.DEADLINE, f"deadline {by}, first limit {first}")
+        demand(by > now or acted or not self._read, Promise.PROGRESS, f"deadline {by} again at {now}")
+        if not awaits:
+            self.endings.check_bound(by)
+
+    def agrees(self, snapshot: Snapshot) -> None:
+        """The snapshot says what the books say."""
+        ledger = self.ledger
+        told = {view.spirit: (view.seat, view.generation, view.phase) for view in snapshot.spirits}
+        kept = {life.spirit: (life.seat, life.generation, life.phase) for life in ledger.lives.values()}
+        demand(told == kept, Promise.SNAPSHOT, f"{told} told, {kept} kept")
+        totals = snapshot.totals
+        facts = (snapshot.wanted, snapshot.ready, snapshot.generation, totals.forked, totals.ended)
+        books = (self.wanted, ledger.ready, self.generations.wanted, ledger.births, ledger.burials)
+        demand(facts == books, Promise.SNAPSHOT, f"{facts} told, {books} kept")
+
+    # ── events ──
+    def _fork_failed(self, event: fact.ForkFailed, now: float) -> None:
+        self.ledger.leave(self.ledger.lives[event.spirit])
+        self.pace.fresh(now)
+
+    def _left(self, event: fact.Left, now: float) -> None:
+        life = self.ledger.lives.get(event.spirit)
+        if life is None or life.phase not in ASKABLE:
+            return
+        self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
+        if now - life.born < self.policy.young:
+            self._early(life, now)
+        else:
+            self.pace.fresh(now)
+
+    def _heard(self, event: fact.BoardRead, now: float) -> None:
+        self._read = True
+        self.ledger.heard(event, now)
+
+    def _exited(self, event: fact.Exited, now: float) -> None:
+        life = self.ledger.lives[event.spirit]
+        phase = self.ledger.exited(event, now)
+        if phase is Phase.BOOTING or (phase is Phase.READY and now - life.born < self.policy.young):
+            self._early(life, now)
+        else:
+            self.pace.fresh(now)
+
+    def _early(self, life: Life, now: float) -> None:
+        self.pace.early_death(now, self.most_wanted + self.policy.spare)
+        if not self.was_whole and not self.endings.stopping:
+            self.endings.fail(now, f"{life} died early")
+
+    def _scaled(self, event: fact.ScaleAsked, now: float) -> None:
+        if not self.endings.stopping:
+            to = min(max(self.wanted + event.by if event.to is None else event.to, 0), MOST_SPIRITS)
+            self.pace.fresh(now, max(to - self.wanted, 0))
+            self.wanted, self.most_wanted = to, max(self.most_wanted, to)
+
+    # ── actions ──
+    def _spawn(self, order: do.Spawn, now: float) -> None:
+        wanted = self.generations.wanted
+        demand(not self.endings.stopping, Promise.STOP_FIRST, order)
+        demand(order.generation == wanted, Promise.GENERATION, f"{order}, wanted is {wanted}")
+        self.ledger.enter(order, now)
+        self._spawned = True
+
+    def _check_room(self) -> None:
+        ledger, spare, wanted = self.ledger, self.policy.spare, self.wanted
+        living = ledger.counted
+        demand(living <= wanted + spare, Promise.ROOM, f"{living} living, {wanted} wanted, {spare} spare")
+        if self.generations.fallback is None and not any(map(self._is_stale, ledger.lives.values())):
+            most = wanted + min(ledger.counts[Phase.LEAVING], spare)
+            demand(living <= most, Promise.REST, f"{living} living, {wanted} wanted, at most {most}")
+
+    def _is_stale(self, life: Life) -> bool:
+        return life.generation != self.generations.wanted and life.phase in SERVING
+
+    def _ask(self, order: do.Ask, now: float) -> None:
+        life = self.ledger.alive(order.spirit, order)
+        demand(life.phase in ASKABLE, Promise.LADDER, f"{order}: {life}")
+        stopping = self.endings.stopping
+        demand(stopping == (order.reason is Reason.STOP), Promise.LADDER, f"{order}: {life}")
+        if order.reason in (Reason.RELOAD, Reason.RELOAD_FAILED):
+            demand(self._is_stale(life), Promise.RELOAD, f"{order}: {life}")
+        if life.phase is Phase.READY and not stopping:
+            left, wanted = self.ledger.ready - 1, self.wanted
+            may_dip = self.policy.spare == 0 and order.reason is Reason.RELOAD
+            holds = left >= (wanted - 1 if may_dip else wanted)
+            demand(holds, Promise.CAPACITY, f"{order} leaves {left} ready of {wanted}: {life}")
+        self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
+        self.pace.fresh(now)
+
+    def _rouse(self, order: do.Rouse, now: float) -> None:
+        life = self.ledger.alive(order.spirit, order)
+        demand(life.phase in ASKABLE, Promise.LADDER, f"{order}: {life}")
+        is_booting = life.phase is Phase.BOOTING
+        if is_booting:
+            self._check_patience(order, life, self.policy.boot_timeout, now)
+        else:
+            why = self.truth.why_not_silent(order.spirit, self.policy.silence, now)
+            demand(not why, Promise.NO_FALSE_ALARM, f"{order}: {why}")
+            self.pace.fresh(now)
+        self.ledger.move(life, Phase.SILENT, now, self.policy.silent_timeout, now)
+        if is_booting:
+            self._early(life, now)
+
+    def _kill(self, order: do.Kill, now: float) -> None:
+        life = self.ledger.alive(order.spirit, order)
+        asked = life.phase in (Phase.LEAVING, Phase.SILENT)
+        demand(asked or (self.endings.at_once and life.phase in ASKABLE), Promise.LADDER, f"{order}: {life}")
+        if not self.endings.at_once and not self.endings.is_late(self.truth, now):
+            policy = self.policy
+            limit = policy.graceful_timeout if life.phase is Phase.LEAVING else policy.silent_timeout
+            self._check_patience(order, life, limit, now)
+        self.ledger.move(life, Phase.KILLED, now, self.policy.kill_timeout, now)
+
+    def _abandon(self, order: do.Abandon, now: float) -> None:
+        life = self.ledger.alive(order.spirit, order)
+        demand(life.phase is Phase.KILLED, Promise.LADDER, f"{order}: {life}")
+        if not self.endings.stopping:
+            self._check_patience(order, life, self.policy.kill_timeout, now)
+        self.ledger.move(life, Phase.LOST, now, math.inf, now)
+
+    def _check_patience(self, order: do.Action, life: Life, limit: float, now: float) -> None:
+        ran = self.truth.ran(life.since, now)
+        demand(ran >= limit - _SLACK, Promise.PATIENCE, f"{order} after {ran} of {limit}: {life}")
+
+    def _announce(self, order: do.Announce, now: float) -> None:
+        match order.news:
+            case News.RELOADING:
+                self.pace.fresh(now, self.wanted)
+                self.generations.begin(was_whole=self.was_whole or self.ledger.ready >= self.wanted)
+            case News.RELOADED:
+                self._check_reloaded(order)
+                self.generations.end()
+            case News.RELOAD_FAILED:
+                self.pace.fresh(now, self.wanted)
+                self.generations.undo()
+            case _:
+                pass  # words
+
+    def _check_reloaded(self, order: do.Announce) -> None:
+        lives = list(self.ledger.lives.values())
+        new = sum(life.phase is Phase.READY and not self._is_stale(life) for life in lives)
+        old = [life for life in lives if self._is_stale(life)]
+        demand(new >= self.wanted and not old, Promise.RELOAD, f"{order}: {new} new ones ready, old ones {old}")
+
+    def _halt(self, order: do.Halt, _now: float) -> None:
+        lives = self.ledger.lives.values()
+        living = [life for life in lives if life.phase is not Phase.LOST]
+        demand(not living, Promise.HALT, f"{order}, but {living}")
+        self.endings.halt(order, lost=bool(lives))

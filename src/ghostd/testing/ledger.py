@@ -1,0 +1,138 @@
+"""The books of a world: what each spirit is, by what the pool was told and what it has ordered.
+
+Rule: the books are kept from events and actions alone and share no code with the pool, so that an error in the one is
+not in the other. What cannot be entered breaks a promise at once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from ghostd.core import actions as do
+from ghostd.core import events as fact
+from ghostd.core.phases import Generation, Phase, SpiritId
+from ghostd.core.policy import Policy
+from ghostd.testing.promises import Promise, Violation, demand
+
+ASKABLE: Final = frozenset({Phase.BOOTING, Phase.READY})
+SERVING: Final = frozenset({Phase.SPAWNING, Phase.BOOTING, Phase.READY})
+
+
+@dataclass(slots=True)
+class Life:
+    """What the books have on one spirit."""
+
+    spirit: SpiritId
+    seat: int
+    generation: Generation
+    phase: Phase
+    since: float
+    due: float = math.inf  # when its phase must be over, but for credit
+    mark: float = 0.0  # how much credit had been given to all by then
+    born: float = 0.0
+    beat: float = 0.0  # the last one that the pool was told of
+
+
+class Ledger:
+    """All lives that are not buried, and how many there are in each phase."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.lives: dict[SpiritId, Life] = {}
+        self.ended: dict[SpiritId, fact.Exit] = {}  # told to the pool in this batch, and not buried yet
+        self.counts: dict[Phase, int] = dict.fromkeys(Phase, 0)
+        self.births = self.burials = 0
+        self.given = 0.0  # credit, in seconds, summed up
+        self._gave = 0.0  # of that, in this batch
+        self._seats: set[int] = set()
+        self._last_serial = 0
+
+    @property
+    def counted(self) -> int:
+        """All that count for the spare rule."""
+        counts = self.counts
+        return counts[Phase.SPAWNING] + counts[Phase.BOOTING] + counts[Phase.READY] + counts[Phase.LEAVING]
+
+    @property
+    def ready(self) -> int:
+        """All that work."""
+        return self.counts[Phase.READY]
+
+    def give(self, seconds: float) -> None:
+        """The pool may put off all limits by that; once a batch, before its events."""
+        self.given += seconds
+        self._gave = seconds
+
+    def move(self, life: Life, phase: Phase, at: float, limit: float, now: float) -> None:
+        """It came into a phase, at a time not after now, which must be over within the limit."""
+        self.counts[life.phase] -= 1
+        self.counts[phase] += 1
+        life.phase, life.since, life.due = phase, at, at + limit
+        life.mark = self.given - min(self._gave, now - at)  # what was given for the time since then counts
+
+    # ── events ──
+    def forked(self, event: fact.Forked, now: float) -> None:
+        """Its process exists."""
+        life = self.lives[event.spirit]
+        life.born = event.at
+        self.births += 1
+        self.move(life, Phase.BOOTING, event.at, self.policy.boot_timeout, now)
+
+    def readied(self, event: fact.Readied, now: float) -> None:
+        """It has said ready."""
+        life = self.lives.get(event.spirit)
+        if life is not None and life.phase is Phase.BOOTING:
+            life.beat = event.at
+            self.move(life, Phase.READY, event.at, self.policy.silence, now)
+
+    def heard(self, event: fact.BoardRead, now: float) -> None:
+        """The board was read."""
+        lives, silence, given, gave = self.lives, self.policy.silence, self.given, self._gave
+        for beat in event.beats:
+            life = lives.get(beat.spirit)
+            if life is None or life.phase is not Phase.READY:
+                continue
+            last = min(beat.last, now)
+            if last > life.beat:
+                life.beat = last
+                life.mark = given - min(gave, now - last) if gave else given
+            life.due = max(life.beat + silence, beat.busy_until)
+
+    def exited(self, event: fact.Exited, now: float) -> Phase:
+        """Its process has ended; returns the phase in which that was."""
+        life = self.lives[event.spirit]
+        phase = life.phase
+        self.ended[event.spirit] = event.exit
+        self.move(life, Phase.GONE, now, math.inf, now)
+        return phase
+
+    # ── actions ──
+    def enter(self, order: do.Spawn, now: float) -> None:
+        """A spirit was ordered."""
+        demand(order.seat not in self._seats, Promise.SEAT, order)
+        demand(order.spirit > self._last_serial, Promise.SERIAL, order)
+        self._last_serial = order.spirit
+        self._seats.add(order.seat)
+        self.counts[Phase.SPAWNING] += 1
+        life = Life(order.spirit, order.seat, order.generation, Phase.SPAWNING, now, mark=self.given)
+        self.lives[order.spirit] = life
+
+    def alive(self, spirit: SpiritId, order: do.Action) -> Life:
+        """The life of a spirit that has a process."""
+        life = self.lives.get(spirit)
+        if life is None or life.phase in (Phase.SPAWNING, Phase.GONE):
+            raise Violation(Promise.LIVING, f"{order}: {life}")
+        return life
+
+    def bury(self, order: do.Bury) -> None:
+        """It was buried."""
+        exit_ = self.ended.pop(order.spirit, None)
+        demand(exit_ is not None and exit_ == order.exit, Promise.BURIAL, f"{order}, but it ended with {exit_}")
+        self.burials += 1
+        self.leave(self.lives[order.spirit])
+
+    def leave(self, life: Life) -> None:
+        """It was buried, or never born."""
+        self.counts[life.phase] -= 1
+        self._seats.discard(life.seat)
+        del self.lives[life.spirit]

@@ -1,0 +1,154 @@
+"""The parts of a pool's history that have rules of their own: generations, the end, and the pace of early deaths.
+
+Rule: as in the ledger, kept from events and actions alone.
+"""
+
+import math
+from collections import deque
+
+from ghostd.core import actions as do
+from ghostd.core.actions import Reason
+from ghostd.core.phases import Generation
+from ghostd.core.policy import Policy
+from ghostd.errors import ExitCode
+from ghostd.testing.promises import Promise, demand
+from ghostd.testing.truth import Truth
+
+_SLACK = 1e-6
+_MINUTE = 60.0
+_JITTER = 0.85  # a wait may be shorter by the rest
+
+
+class Generations:
+    """Which generation is wanted, which one there is to return to, and whether one more reload waits."""
+
+    def __init__(self) -> None:
+        self.wanted = self.newest = Generation(1)
+        self.fallback: Generation | None = None
+        self.waits = False
+
+    def ask(self) -> None:
+        """A reload was asked for."""
+        self.waits = True
+
+    def begin(self, *, was_whole: bool) -> None:
+        """The pool says that a reload begins."""
+        demand(self.waits and self.fallback is None, Promise.RELOAD, "began, but none was asked for or one runs")
+        demand(was_whole, Promise.RELOAD, "began before there was anything to return to")
+        self.waits = False
+        self.fallback = self.wanted
+        self.newest = self.wanted = Generation(self.newest + 1)
+
+    def end(self) -> None:
+        """The pool says that the reload is done."""
+        demand(self.fallback is not None, Promise.RELOAD, "ended, but none runs")
+        self.fallback = None
+
+    def undo(self) -> None:
+        """The pool says that it returns to the old generation."""
+        demand(self.fallback is not None, Promise.RELOAD, "failed, but none runs")
+        assert self.fallback is not None, "demanded"
+        self.wanted, self.fallback = self.fallback, None
+
+    def settle(self, *, can_begin: bool) -> None:
+        """At the end of a batch."""
+        overdue = self.waits and self.fallback is None and can_begin
+        demand(not overdue, Promise.RELOAD, "asked for, and did not begin")
+
+
+class Endings:
+    """Whether the pool has to end, by when, and with which code."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.stopping = self.at_once = self.halted = False
+        self.code = ExitCode.OK
+        self.began = 0.0
+        self._by = math.inf
+        self._told: bool | None = None  # graceful, as the pool has said it
+        self._cause = ""
+
+    def stop(self, now: float, *, graceful: bool) -> None:
+        """A stop was asked for; only a step from graceful to at once changes anything later."""
+        if not self.stopping:
+            self.stopping, self.began, self.at_once = True, now, not graceful
+            self._by = now + (self.policy.graceful_timeout if graceful else 0.0) + 1.0
+        elif not graceful and not self.at_once:
+            self.at_once, self._by = True, min(self._by, now + 1.0)
+
+    def fail(self, now: float, cause: str) -> None:
+        """The pool has to give up."""
+        self.stopping = self.at_once = True
+        self.code, self._cause = ExitCode.BOOT_FAILED, cause
+        self.began, self._by = now, now + 1.0
+
+    def give(self, seconds: float) -> None:
+        """The manager did not run."""
+        self._by += seconds
+
+    def finish(self, order: do.Finish, now: float, barren_since: float) -> None:
+        """The pool says that the shutdown begins."""
+        if order.reason is Reason.GAVE_UP and not self.stopping:
+            patience = self.policy.give_up_after
+            demand(patience > 0.0 and now - barren_since >= patience - _SLACK, Promise.CODE, f"{order}: too soon")
+            self.fail(now, "no spirit stays alive")
+        demand(self.stopping, Promise.CODE, f"{order} without a reason")
+        demand(self._told is not order.graceful, Promise.CODE, f"{order} again")
+        self._told = order.graceful
+
+    def settle(self) -> None:
+        """At the end of a batch: what has to end has begun to."""
+        if self.stopping and not self.halted:
+            promise = Promise.BOOT if self.code is ExitCode.BOOT_FAILED else Promise.STOP_BOUND
+            demand(self._told is not self.at_once and self._told is not None, promise, f"not begun: {self._cause}")
+
+    def is_late(self, truth: Truth, now: float) -> bool:
+        """Whether the limit of a graceful stop is over."""
+        return self.stopping and truth.ran(self.began, now) >= self.policy.graceful_timeout - _SLACK
+
+    def check_bound(self, next_call: float) -> None:
+        """The pool, not at its end yet, wants to be called again then."""
+        if self.stopping:
+            demand(next_call <= self._by, Promise.STOP_BOUND, f"goes on until {next_call}, limit is {self._by}")
+
+    def halt(self, order: do.Halt, *, lost: bool) -> None:
+        """The pool says that it has ended."""
+        demand(self.stopping, Promise.CODE, f"{order} without a reason")
+        code = ExitCode.SYSTEM if lost else self.code
+        demand(order.code is code, Promise.CODE, f"{order}, and {code!r} would be true: {self._cause}")
+        self.halted = True
+
+
+class Pace:
+    """Early deaths against what back-off lets through, over any minute."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.barren_since = math.inf  # since when no spirit was ready
+        self._deaths: deque[float] = deque()
+        self._fresh: deque[float] = deque()  # vacancies that no early death has made: each may begin a new row
+        doublings = math.log2(max(policy.backoff_most / policy.backoff_first, 1.0))
+        self._ramp = 3 + math.ceil(doublings)
+        self._at_rest = 2.0 + _MINUTE / (_JITTER * min(policy.backoff_most, _MINUTE))
+
+    def fresh(self, now: float, vacancies: int = 1) -> None:
+        """Places have become free, or new, by something else than an early death."""
+        self._fresh.extend([now] * vacancies)
+
+    def early_death(self, now: float, places: int) -> None:
+        """A spirit has died early, in a pool of so many places at most."""
+        deaths, fresh = self._deaths, self._fresh
+        deaths.append(now)
+        while deaths[0] < now - _MINUTE:
+            deaths.popleft()
+        while fresh and fresh[0] < now - _MINUTE:
+            fresh.popleft()
+        most = (len(fresh) + places) * self._ramp + places * self._at_rest
+        demand(len(deaths) <= most, Promise.BACKOFF, f"{len(deaths)} early deaths in a minute, at most {most:.0f}")
+
+    def settle(self, now: float, ready: int) -> None:
+        """At the end of a batch."""
+        if ready:
+            self.barren_since = math.inf
+        elif self.barren_since > now:
+            self.barren_since = now
