@@ -1,8 +1,8 @@
 """A coroutine in every spirit: an event loop each, which beats by itself.
 
-Run:   python examples/coroutine.py start; echo hello | nc -U coroutine.0.sock      (0 and 1 are the seats)
-Seen:  each spirit answers on its socket and logs once a second. Send "block": the loop of that spirit stands still, the
-       beats stop with it, and after three seconds it is replaced.
+Run:   python examples/coroutine.py start; echo hello | nc -U coroutine.PID.sock      (PID: that of a spirit)
+Seen:  each spirit answers on its socket and logs once a second. Send "block": the loop of that spirit stands still, its
+       beats stop with it, and after three seconds its stack is in the log and another one has taken over.
 """
 
 import asyncio
@@ -12,9 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from ghostd import Prefork
+from ghostd import Exit, Prefork
 
 PLACE = Path(os.environ.get("SOCKETS", ".")).absolute()
+
+
+def socket_of(pid: int) -> Path:
+    return PLACE / f"coroutine.{pid}.sock"
 
 
 class Echo(Prefork):
@@ -26,13 +30,12 @@ class Echo(Prefork):
     silent_timeout = 0.5
 
     async def spirit(self) -> None:
-        path = PLACE / f"coroutine.{self.seat}.sock"
-        path.unlink(missing_ok=True)  # of a spirit that was killed on this seat
-        server = await asyncio.start_unix_server(self.answer, path)
-        async with server:
+        async with await asyncio.start_unix_server(self.answer, socket_of(self.pid)):
             async for _ in self.ticks(every=1.0):  # ends when the spirit is asked to leave
                 self.log.info(f"listening on seat {self.seat}")
-        path.unlink(missing_ok=True)
+
+    def reap(self, pid: int, _status: Exit | None = None) -> None:  # in the manager, however the spirit has ended
+        socket_of(pid).unlink(missing_ok=True)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from ghostd import Prefork
+from ghostd import Exit, Prefork
 
 
 def say(text: str) -> None:
@@ -48,8 +48,8 @@ class Hooks(Prefork):
     def heartbeat(self, pid: int) -> None:
         say(f"heartbeat: spirit with pid {pid} lives")
 
-    def reap(self, pid: int, status: int) -> None:
-        say(f"reap: spirit with pid {pid} ended with wait status {status}")
+    def reap(self, pid: int, status: Exit | None = None) -> None:
+        say(f"reap: spirit with pid {pid} ended by {status}")
 
     def hangup(self) -> None:
         say("hangup: a reload is asked for")

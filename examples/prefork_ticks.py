@@ -27,7 +27,7 @@ class Worn(Prefork):
         rounds = 0
         while self.tick(finished=rounds == ROUNDS):  # true in the last round: I shall leave, replace me
             rounds += 1
-            if rounds == 3 and self.serial % 4 == 0:
+            if rounds == 3 and (self.serial or 0) % 4 == 0:
                 self.log.warn(f"spirit {self.serial} hangs")
                 time.sleep(3600)
             if rounds == 6:

@@ -16,7 +16,7 @@ from examples.wordmill.nemesis import PORTION, Blow, Nemesis, Planned, plan, spi
 from examples.wordmill.queues import open_queue
 from examples.wordmill.reference import compute, differences, load, main, save
 from examples.wordmill.tally import corpus
-from tests.support import is_alive, wait_gone, wait_until
+from tests.support import is_alive, wait_until
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--files", "200", "--rounds", "2", "--seed", "7"]
