@@ -8,8 +8,6 @@ does each thing in the way that a good manager must.
     python -c 'from bench.bare import main; main()' spirits=64 witness=FOLDER work=steady period=1 limit=55
 """
 
-from __future__ import annotations
-
 import gc
 import mmap
 import os
@@ -17,13 +15,9 @@ import select
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from bench import work
 from bench.witness import Witness
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SLOT_WORDS = 8  # a cache line of its own for each child
 NANO = 1e9
@@ -32,7 +26,7 @@ NANO = 1e9
 class Bare:
     """Forks, waits, replaces. ``job(tick)`` is what each child does."""
 
-    def __init__(self, spirits: int, limit: float, job: Callable[[work.Tick], None]) -> None:
+    def __init__(self, spirits: int, limit: float, job: work.Job) -> None:
         self.spirits, self.limit, self.job = spirits, int(limit * NANO), job
         self.slots = memoryview(mmap.mmap(-1, spirits * SLOT_WORDS * 8)).cast("Q")
         self.ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
