@@ -28,7 +28,7 @@ from ghostd.config import (
     settings,
     trace,
 )
-from ghostd.daemon import lsb
+from ghostd.daemon import lsb, stopping
 from ghostd.daemon.pidfile import FilePid
 from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError
 from ghostd.ghost import Ghost
@@ -157,7 +157,8 @@ def _stop(args: argparse.Namespace) -> int:
     if sources.pidfile is not None and (code := asking.stop(sources.pidfile)) is not None:
         return code
     # It takes longer than a moment: now it matters how long it may take, and only the program knows all its options.
-    return asking.stop_for(*_limits(sources))
+    pid = stopping.stop(*_limits(sources)).answer
+    return output.tell(lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running())
 
 
 def _limits(sources: Sources) -> tuple[FilePid, float, float]:
@@ -174,6 +175,8 @@ def _reload(args: argparse.Namespace) -> int:
     sources = _sources(args)
     if sources.pidfile is not None and (code := asking.reload(sources.pidfile)) is not None:
         return code
+    if sources.text is None:
+        raise TargetError("the ghost is not running, and there is no TARGET to start")
     ghost = _ghost(sources)
     code = asking.reload(ghost.filepid.file)
     return output.tell(lsb.started(ghost.start())) if code is None else code

@@ -6,6 +6,7 @@ Rule: a message that is for the user is one line without a traceback, and the ex
 import sys
 from types import TracebackType
 
+from ghostd import __version__
 from ghostd.cli import quick
 
 
@@ -20,6 +21,9 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words in (["--version"], ["-V"]):
+        print(f"ghostd {__version__}")
+        return 0
     code = quick.run(words)
     if code is not None:
         return code

@@ -13,9 +13,10 @@ from types import ModuleType, TracebackType
 from typing import NamedTuple
 
 from ghostd.cli.quick import is_file_target, stem
-from ghostd.config import Layer, class_layer, gather, hint, settings, shown
+from ghostd.config import Layer, class_layer, gather, hint, options, settings, shown
 from ghostd.errors import GhostdError, TargetError
 from ghostd.ghost import Ghost
+from ghostd.options import Kind
 from ghostd.prefork import Prefork
 
 FORMS = "module:name, file.py:name or a ghostd.toml"
@@ -160,20 +161,19 @@ def make(target: Target, said: Said, *folders: str, pidfile: str | None = None) 
 def _must_agree(ghost: Ghost, target: Target, said: Said) -> None:
     """A ghost that is made already cannot take other options: its code has seen these. It has read the environment."""
     asked = settings(said.flags, said.file)
-    wanted = gather(asked_values := {name: setting.value for name, setting in asked.items()}).flat()
-    own = ghost.config.flat()
-    for name in asked_values:
-        if _comparable(wanted[name]) != _comparable(own[name]):
-            setting = asked[name]
+    wanted = gather({name: setting.value for name, setting in asked.items()}).flat()
+    own = ghost.config.flat() | {"name": ghost.name, "pidfile": ghost.filepid.file}
+    for name, setting in asked.items():
+        if _comparable(name, wanted[name]) != _comparable(name, own[name]):
             raise setting.error(
                 f"option {name}: {shown(setting.value)} (from {setting.origin}) cannot be given to {target.text}, "
                 f"which is made already, with {shown(own[name])}; name a class there, or change it where it is made"
             )
 
 
-def _comparable(value: object) -> object:
+def _comparable(name: str, value: object) -> object:
     """A path may be written in several ways."""
-    return os.path.abspath(value) if isinstance(value, str) and "/" in value else value
+    return os.path.abspath(value) if isinstance(value, str) and options()[name].kind is Kind.PATH else value
 
 
 class _Loading:
