@@ -14,9 +14,7 @@ name.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 from contextlib import suppress
 
 from ghostd.errors import SystemFault
@@ -74,9 +72,7 @@ class GhostLock:
         if not _names(self.path, self._fd):  # removed: nobody would find this lock
             self.close()
             return False
-        # From here on a starter may look, and sees the manager.
-        unlocked = struct.pack("hhqqi0q", fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0)
-        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, unlocked)
+        lock.unlock(self._fd)  # whoever starts now sees the manager
         return True
 
     def holder(self) -> int | None:
