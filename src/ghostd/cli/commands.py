@@ -54,7 +54,7 @@ def run(words: list[str]) -> int:
     """Do what the words of the command line say; the exit code."""
     if not words or not (words[0] in COMMANDS or words[0].startswith("-")):
         return output.incorrect(words[0] if words else "", list(COMMANDS))
-    args, unknown = _parser().parse_known_args(words)
+    args, unknown = parser().parse_known_args(words)
     if unknown:
         near = nearest(unknown[0].partition("=")[0].strip("-"), list(options()))
         meant = f"; did you mean --{near.replace('_', '-')}?" if near else ""
@@ -69,15 +69,16 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(f"{message}; {self.prog} --help tells how it is used")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; the flags of options are drawn from their declarations."""
+    whole = _Parser(
         prog="ghostd",
         description="Runs Python code in a pool of pre-forked processes and keeps the pool whole.",
         epilog="Options come from flags, GHOSTD_* variables, a ghostd.toml, the class, the defaults; the first wins.",
         allow_abbrev=False,
     )
-    parser.add_argument("-V", "--version", action="version", version=f"ghostd {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole.add_argument("-V", "--version", action="version", version=f"ghostd {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
         if name == "config":
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("status", "config"):
             sub.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
         add_flags(sub)
-    return parser
+    return whole
 
 
 # ── what was said ──
