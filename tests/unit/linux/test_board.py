@@ -6,6 +6,8 @@ import random
 import resource
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -14,7 +16,7 @@ import pytest
 from ghostd.linux import fds
 from ghostd.linux.board import BEAT, BUSY_UNTIL, LEAVING, MOST_SEATS, READY, STATE, WORDS, Board, Doorbell, Page
 from ghostd.linux.process import PAGE
-from tests.support import deadline, wait_until
+from tests.support import deadline, needs_tool, wait_until
 from tests.unit.linux.forks import Gate, child, in_child, pause
 
 ONES = 2**64 - 1
@@ -148,6 +150,23 @@ def test_without_memory_a_new_seat_is_an_error_and_the_old_ones_stay() -> None:
         assert board.read(256)[BEAT] == 6
 
     in_child(work)
+
+
+@needs_tool("strace")
+def test_memory_that_is_not_there_is_an_error_and_no_sudden_death() -> None:
+    program = """
+import errno, sys
+from ghostd.linux.board import Board
+board = Board()
+try:
+    board.prepare(3)
+except OSError as error:
+    failed = error.errno == errno.ENOSPC
+board.prepare(3)
+sys.exit(40 if failed and board.read_all() == [(0, 0, 0)] * 4 else 41)
+"""
+    trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=fallocate", "-e", "inject=fallocate:error=ENOSPC:when=1"]
+    assert subprocess.run([*trace, sys.executable, "-c", program], check=False, timeout=30).returncode == 40
 
 
 @pytest.mark.parametrize("seat", [-1, MOST_SEATS])

@@ -131,6 +131,25 @@ sys.exit(decode(status)[0])
     assert subprocess.run([*trace, sys.executable, "-c", program], check=False, timeout=30).returncode == 5
 
 
+@needs_tool("strace")
+def test_a_false_echild_that_does_not_end_makes_no_living_child_gone() -> None:
+    program = """
+import os, signal, sys
+from ghostd.linux.child import UNKNOWN, Child
+pid = os.fork()
+if pid == 0:
+    signal.pause()
+one = Child(pid)
+alive = one.reap() is None
+one.end_group()
+while (status := one.reap()) is None:
+    pass
+sys.exit(40 if alive and status == UNKNOWN else 41)
+"""
+    trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=waitid", "-e", "inject=waitid:error=ECHILD"]
+    assert subprocess.run([*trace, sys.executable, "-c", program], check=False, timeout=30).returncode == 40
+
+
 # ── its descriptor ──
 def test_its_descriptor_is_readable_when_it_has_ended() -> None:
     with Gate() as gate, child(gate.wait) as pid:

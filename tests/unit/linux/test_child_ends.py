@@ -75,10 +75,8 @@ def test_a_recycled_pid_is_never_signalled(use_pidfd: bool) -> None:
             ready.tell(os.getpid())
             pause()
         done.wait()
-        alive = os.waitpid(recycled, os.WNOHANG) == (0, 0)
-        os.kill(recycled, signal.SIGKILL)
-        os.waitpid(recycled, 0)
-        return int(alive)
+        os.kill(recycled, signal.SIGUSR1)  # what ended it tells whether it was alive until now
+        return os.WTERMSIG(os.waitpid(recycled, 0)[1])
 
     def inside() -> tuple[bool, bool, int | None, int]:
         with child(lambda: 0) as pid:
@@ -97,7 +95,37 @@ def test_a_recycled_pid_is_never_signalled(use_pidfd: bool) -> None:
         _new_pid_namespace()
         return in_child(inside)  # its child is process 1 in there
 
-    assert in_child(outside) == (True, False, UNKNOWN, 1)
+    assert in_child(outside) == (True, False, UNKNOWN, signal.SIGUSR1)
+
+
+@needs_root
+@pytest.mark.parametrize("use_pidfd", [True, False])
+def test_a_later_child_with_the_same_pid_is_another(use_pidfd: bool) -> None:
+    def inside() -> tuple[bool, int | None, int | None]:
+        with child(lambda: 3) as pid:
+            one = Child(pid, use_pidfd=use_pidfd)
+            wait_exited(pid)
+            first = one.reap()
+        again = _fork_as(pid)
+        if again == 0:
+            os.setpgid(0, 0)
+            gate.open()
+            pause()
+        gate.wait()
+        assert again == pid
+        sent = one.send(signal.SIGKILL)
+        one.end_group()
+        second = one.reap()
+        assert second == first
+        os.kill(pid, signal.SIGUSR1)
+        return sent, second, os.WTERMSIG(os.waitpid(pid, 0)[1])
+
+    def outside() -> object:
+        _new_pid_namespace()
+        return in_child(inside)
+
+    with Gate() as gate:
+        assert in_child(outside) == (False, 3 << 8, signal.SIGUSR1)
 
 
 # ── its group ──
@@ -130,8 +158,8 @@ def test_the_whole_group_of_a_living_child_can_be_ended(make: Make) -> None:
         one = make(pid)
         left = gate.told()
         one.end_group()
+        wait_gone(pid, left)  # before it is reaped
         assert decode(ended(one)) == (None, signal.SIGKILL, False)
-        wait_gone(left)
 
 
 def test_a_child_that_has_not_made_its_group_yet_ends_alone(make: Make) -> None:

@@ -183,6 +183,37 @@ def test_root_without_the_capability_may_not_and_knows_it_early() -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("bit", [6, 7])  # CAP_SETGID, CAP_SETUID
+def test_half_the_right_is_none(bit: int) -> None:
+    def work() -> bool:
+        half = (ctypes.c_uint32 * 6)(1 << bit, 1 << bit)
+        assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), half) == 0
+        return allowed(resolve("nobody"))
+
+    assert not in_child(work)
+
+
+@needs_root
+def test_root_gets_its_own_groups_rather_than_keep_those_it_was_started_with() -> None:
+    def work() -> tuple[int, ...]:
+        os.setgroups([0, 4, 27])
+        return resolve("root").groups
+
+    assert in_child(work) == tuple(sorted({0, *os.getgrouplist("root", 0)}))
+
+
+@needs_root
+def test_who_cannot_change_stays_with_the_groups_it_has() -> None:
+    def work() -> Identity:
+        become(resolve("nobody", [NOBODY.pw_gid, 5]))
+        oneself = resolve("nobody")
+        become(oneself)
+        return oneself
+
+    assert in_child(work).groups == (5, NOBODY.pw_gid)
+
+
+@needs_root
 def test_without_the_right_one_may_stay_oneself_and_nothing_else() -> None:
     def work() -> None:
         become_stranger()
