@@ -129,15 +129,18 @@ def detach(*, allow_threads: bool = False) -> Starter | Reporter:
     if threads > 1 and not allow_threads:
         raise ThreadedForkError(
             f"not detached: this process has {threads} threads, and a fork copies their locks but not the threads; "
-            "start them in init or later"
+            "start them in the spirits"
         )
     fds.ensure_stdio()
     _flush_stdio()
     mask = child.block_signals()
+    pipe: tuple[int, ...] = ()
     try:
-        reader, writer = fds.pipe_cloexec()
+        reader, writer = pipe = fds.pipe_cloexec()
         witness = os.fork()
     except OSError as error:
+        for fd in pipe:
+            os.close(fd)
         child.unblock_signals(mask)
         raise SystemFault(f"not detached: {error.strerror}") from error
     if witness:
