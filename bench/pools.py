@@ -71,7 +71,7 @@ class Pool:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the command."""
-        return {**os.environ, "PYTHONPATH": str(ROOT)}
+        return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
 
     def __enter__(self) -> Self:
         try:

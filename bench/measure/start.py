@@ -22,7 +22,9 @@ class CommandPool(GhostPool):
 
     def command(self) -> list[str]:
         """Return the command that starts the manager."""
-        return [str(Path(sys.executable).with_name("ghostd")), "start", f"{self.folder}/pool.py:Ghost"]
+        words = [str(Path(sys.executable).with_name("ghostd")), "start", f"{self.folder}/pool.py:Ghost"]
+        flags = {"spirits": self.task.spirits, "pidfile": f"{self.folder}/pid", "logfile": f"{self.folder}/log"}
+        return [*words, *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
