@@ -1,0 +1,298 @@
+"""A spirit that gives no sign of life is found in time, says where it stands, and is replaced; nobody else ever is."""
+
+import os
+import re
+import signal
+from typing import Any
+
+import pytest
+
+from tests.live.harness import WORK, Stage, Subject, moment
+from tests.support import wait_until
+
+pytestmark = pytest.mark.live
+
+SILENCE = 1.0  # seconds: heartbeat_interval + heartbeat_timeout of these tests
+LIMITS: dict[str, Any] = {"heartbeat_interval": 0.2, "heartbeat_timeout": 0.8, "silent_timeout": 0.6}
+
+HANGS = """\
+import re
+
+def stands_still():
+    note("hangs")
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(1000)
+
+def loops_for_ever():
+    note("hangs")
+    while True:
+        pass
+
+def backtracks():
+    note("hangs")
+    re.match("(a+)+$", "a" * 64 + "b")
+
+def hears_nothing():
+    note("hangs")
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+    while True:
+        pass
+
+class Subject(Prefork):
+    def reap(self, pid):
+        note("reap", pid)
+
+    def spirit(self):
+        note("begin", self.serial)
+        while self.tick():
+            if self.serial <= SICK and os.path.exists("go"):
+                globals()[HOW]()
+            time.sleep(0.01)
+"""
+
+
+def hang(stage: Stage, how: str) -> tuple[Subject, int]:
+    """A pool of two of which the first spirit has just begun to hang, and the pid of that."""
+    subject = stage.run(f"HOW, SICK = {how!r}, 1\n{HANGS}", **LIMITS)
+    (stage.place / "go").touch()
+    return subject, subject.wait_notes("hangs")[0].pid
+
+
+def assert_refilled_first(subject: Subject, victim: int, limit: float = SILENCE) -> None:
+    """The seat was filled once the limit was over, soon after it, and before the silent one had gone."""
+    (hung,) = subject.notes("hangs")
+    refill = subject.wait_notes("begin", 3)[-1]
+    assert limit - 0.05 < refill.at - hung.at < limit + 0.5, refill.at - hung.at
+    reaped = [note for note in subject.wait_notes("reap") if note.more == (str(victim),)]
+    assert refill.at < reaped[0].at
+    (found,) = subject.logged("has no heartbeat")
+    assert f"Spirit {victim} has no heartbeat (1" in found and "SIGKILL in 0.6 s" in found
+    assert subject.log().index("has no heartbeat") < subject.log().index("spirit 3, seat 2")
+
+
+@pytest.mark.parametrize("how", ["loops_for_ever", "backtracks"])
+def test_a_spirit_that_is_stuck_in_code_is_found_names_it_and_is_killed(stage: Stage, how: str) -> None:
+    subject, victim = hang(stage, how)
+    (killed,) = subject.wait_log(f"Stopping spirit {victim} immediately")
+    after = re.search(r"no heartbeat, after (\S+) s", killed)
+    assert after and 0.6 <= float(after[1]) < 1.2, killed
+    assert f" in {how}" in subject.log(), "its stacks are in the log"
+    assert subject.log().index(f" in {how}") < subject.log().index("immediately")
+    assert_refilled_first(subject, victim)
+    assert subject.quit() == 0
+
+
+def test_a_spirit_that_is_deaf_to_all_signals_is_found_and_killed(stage: Stage) -> None:
+    subject, victim = hang(stage, "hears_nothing")
+    subject.wait_log(f"Stopping spirit {victim} immediately .*no heartbeat")
+    subject.wait_log(f"Spirit {victim} stopped .*killed by SIGKILL")
+    assert_refilled_first(subject, victim)
+    assert subject.quit() == 0
+
+
+def test_a_spirit_that_was_stopped_is_found_and_says_where_it_stood(stage: Stage) -> None:
+    subject, victim = hang(stage, "stands_still")
+    subject.wait_log(f"Spirit {victim} stopped")
+    assert " in stands_still" in subject.log()
+    subject.wait_spirits(2, without={victim})
+    assert len(subject.logged("has no heartbeat")) == 1
+    assert subject.quit() == 0
+
+
+def test_eight_silent_spirits_have_all_their_seats_refilled_at_once(stage: Stage) -> None:
+    options = LIMITS | {"silent_timeout": 4.0}
+    subject = stage.run(f"HOW, SICK = 'loops_for_ever', 8\n{HANGS}", spirits=8, spare=2, **options)
+    (stage.place / "go").touch()
+    victims = {note.pid for note in subject.wait_notes("hangs", 8)}
+    began = subject.wait_notes("begin", 16)
+    assert began[-1].at - subject.notes("hangs")[-1].at < SILENCE + 2.0, "not after the 4 s that they have to leave"
+    assert victims <= subject.spirits()
+    assert subject.quit() == 0
+
+
+BUSY = """\
+class Subject(Prefork):
+    def spirit(self):
+        note("begin")
+        while self.tick():
+            if self.serial == 1:
+                with self.busy(3.0):
+                    note("works")
+                    time.sleep(2.2)
+                    note("done")
+                time.sleep(1000)
+            time.sleep(0.01)
+"""
+
+
+def test_a_spirit_that_said_it_is_busy_is_left_alone_for_that_long_and_no_longer(stage: Stage) -> None:
+    subject = stage.run(BUSY, **LIMITS)
+    (done,) = subject.wait_notes("done")
+    assert not subject.logged("has no heartbeat")
+    at = subject.wait_notes("begin", 3)[-1].at
+    assert SILENCE - 0.05 < at - done.at < SILENCE + 0.5, "judged again from the end of the block"
+    assert subject.quit() == 0
+
+
+PROMISES_TOO_LITTLE = """\
+class Subject(Prefork):
+    def spirit(self):
+        note("begin")
+        while self.tick():
+            if self.serial == 1:
+                with self.busy(1.5):
+                    note("works")
+                    time.sleep(1000)
+            time.sleep(0.01)
+"""
+
+
+def test_a_spirit_that_is_busy_for_longer_than_it_said_is_found_silent(stage: Stage) -> None:
+    subject = stage.run(PROMISES_TOO_LITTLE, **LIMITS)
+    (works,) = subject.wait_notes("works")
+    at = subject.wait_notes("begin", 3)[-1].at
+    assert 1.45 < at - works.at < 2.0
+    assert subject.quit() == 0
+
+
+LEAVES_SLOWLY = """\
+class Subject(Prefork):
+    def spirit(self):
+        note("begin")
+        while self.tick():
+            if self.serial == 1 and os.path.exists("go"):
+                going_on = self.tick(finished=True)
+                note("told", going_on, self.stopping, self.ok)
+                while not os.path.exists("replaced"):
+                    time.sleep(0.01)
+                note("gone")
+                return
+            time.sleep(0.01)
+"""
+
+
+def test_a_spirit_that_says_it_will_leave_is_replaced_before_it_has_left(stage: Stage) -> None:
+    subject = stage.run(LEAVES_SLOWLY)
+    (stage.place / "go").touch()
+    (told,) = subject.wait_notes("told")
+    assert told.more == ("False", "True", "False")
+    replacement = subject.wait_notes("begin", 3)[-1]
+    assert replacement.at - told.at < 1.0
+    assert told.pid in subject.spirits()
+    (stage.place / "replaced").touch()
+    subject.wait_log("spirit 1, seat 0: exit code 0.*it said that it leaves")
+    assert subject.quit() == 0
+
+
+# ── nobody is found silent who is not ──
+def assert_nobody_was_judged(subject: Subject, spirits: set[int]) -> None:
+    """For longer than the limit after this, the same spirits live."""
+    until = moment() + SILENCE * 1.3
+    wait_until(lambda: moment() > until)
+    assert subject.spirits() == spirits, subject.report()
+    assert not subject.logged("no heartbeat|immediately"), subject.report()
+    assert subject.quit() == 0
+
+
+def freeze(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def thaw(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def wait_longer_than_the_limit() -> None:
+    until = moment() + SILENCE * 1.6
+    wait_until(lambda: moment() > until)
+
+
+def test_a_manager_that_was_asleep_for_longer_than_the_limit_kills_nobody(stage: Stage) -> None:
+    subject = stage.run(**LIMITS)
+    spirits = subject.spirits()
+    freeze(subject.pid)
+    wait_longer_than_the_limit()
+    thaw(subject.pid)
+    assert_nobody_was_judged(subject, spirits)
+
+
+@pytest.mark.parametrize("manager_first", [True, False])
+def test_a_whole_ghost_that_was_asleep_for_longer_than_the_limit_kills_nobody(
+    stage: Stage, manager_first: bool
+) -> None:
+    subject = stage.run(**LIMITS)
+    spirits = subject.spirits()
+    freeze(subject.pid, *spirits)
+    wait_longer_than_the_limit()
+    thaw(*([subject.pid, *spirits] if manager_first else [*spirits, subject.pid]))
+    assert_nobody_was_judged(subject, spirits)
+
+
+def test_spirits_that_wake_a_little_later_than_the_manager_are_not_judged_by_its_sleep(stage: Stage) -> None:
+    subject = stage.run(**LIMITS)
+    spirits = subject.spirits()
+    freeze(subject.pid, *spirits)
+    wait_longer_than_the_limit()
+    thaw(subject.pid)
+    later = moment() + SILENCE / 3
+    wait_until(lambda: moment() > later)
+    thaw(*spirits)
+    assert_nobody_was_judged(subject, spirits)
+
+
+SLOW_HOOK = """\
+class Subject(Prefork):
+    def spawn(self, pid):
+        if os.path.exists("go"):
+            time.sleep(2.5)
+            note("slept")
+
+""" + WORK.partition("\n")[2]
+
+
+def test_a_hook_that_takes_longer_than_the_limit_makes_nobody_silent(stage: Stage) -> None:
+    subject = stage.run(SLOW_HOOK, **LIMITS)
+    (stage.place / "go").touch()
+    victim, *_ = subject.spirits()
+    os.kill(victim, signal.SIGKILL)
+    subject.wait_notes("slept")
+    spirits = subject.wait_spirits(2, without={victim})
+    assert_nobody_was_judged(subject, spirits)
+
+
+SCRIBBLES = """\
+import random
+
+class Subject(Prefork):
+    def spirit(self):
+        note("begin", self.serial)
+        while self.tick():
+            if self.seat == 0 and os.path.exists("go"):
+                words, chance = self._page.words, random.Random(SEED)
+                until = time.monotonic() + 1.5
+                while time.monotonic() < until:
+                    for at in range(len(words)):
+                        words[at] = chance.getrandbits(64)
+                    self._context._ring()  # "look!"
+                note("scribbled")
+                return
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_spirit_that_writes_anything_over_its_page_harms_nobody_but_itself(stage: Stage, seed: int) -> None:
+    subject = stage.run(f"SEED = {seed}\n{SCRIBBLES}", spirits=3, graceful_timeout=1.0, **LIMITS)
+    first = {note.more[0]: note.pid for note in subject.wait_notes("begin", 3)}
+    (stage.place / "go").touch()
+    subject.wait_log(f"Spirit {first['1']} stopped")
+    (stage.place / "go").unlink()
+    until = moment() + 0.5
+    wait_until(lambda: moment() > until)
+    assert subject.is_running()
+    assert {first["2"], first["3"]} <= subject.spirits(), subject.report()
+    assert not subject.logged("Traceback|no heartbeat.*seat [12]"), subject.report()
+    subject.wait_spirits(3)
+    assert subject.quit() == 0
