@@ -93,7 +93,7 @@ class Subject:
 
     def wait_notes(self, word: str, count: int = 1, timeout: float = 15.0) -> list[Note]:
         """Wait until there are so many notes of this word."""
-        wait_until(lambda: len(self.notes(word)) >= count, timeout, f"{count} x {word!r} in {self.report()}")
+        self._wait(lambda: len(self.notes(word)) >= count, timeout, f"{count} notes {word!r}")
         return self.notes(word)
 
     def log(self) -> str:
@@ -106,11 +106,7 @@ class Subject:
 
     def wait_log(self, pattern: str, count: int = 1, timeout: float = 15.0) -> list[str]:
         """Wait until so many lines of the log have this regular expression in them."""
-        what = f"{count} x {pattern!r} in the log"
-        try:
-            wait_until(lambda: len(self.logged(pattern)) >= count, timeout, what)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.report()}") from None
+        self._wait(lambda: len(self.logged(pattern)) >= count, timeout, f"{count} x {pattern!r} in the log")
         return self.logged(pattern)
 
     def report(self) -> str:
@@ -139,7 +135,7 @@ class Subject:
             spirits = self.spirits()
             return len(spirits) == count and not spirits & unwanted
 
-        wait_until(found, timeout, what)
+        self._wait(found, timeout, what)
         return self.spirits()
 
     # ── what is done to it ──
@@ -160,6 +156,12 @@ class Subject:
         """Stop it gracefully: its exit code."""
         self.send(signal.SIGQUIT)
         return self.wait_end(timeout)
+
+    def _wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        try:
+            wait_until(condition, timeout, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.report()}") from None
 
 
 class Stage:

@@ -1,13 +1,14 @@
 """The manager's loop: wait, gather, handle, perform. One thread, one place that blocks, no sleep.
 
 Facts are gathered first and handled then, because handling changes what is gathered from. The next deadline is the
-timeout: an idle manager does not wake to look around. The board is read only when a deadline has come.
+timeout: an idle manager does not wake to look around. The board is read when a deadline has come, and to see who is
+idle when somebody is to go.
 """
 
 import math
 import os
 
-from ghostd.core.events import Event
+from ghostd.core.events import Event, ScaleAsked
 from ghostd.core.pool import Pool
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew, reap_adopted
@@ -58,6 +59,8 @@ class Manager:
         if moment >= self._due(moment):
             batch += self._crew.read_unwatched(moment)
             batch.append(self._crew.read_board(moment))
+        elif any(isinstance(event, ScaleAsked) for event in batch):
+            batch.append(self._crew.read_board(moment))  # who is idle now is the one to let go
         orders = self.pool.handle(batch, moment)
         self._events += self._performer.perform(orders)
         self._beat_pulse(moment)
