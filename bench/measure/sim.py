@@ -31,9 +31,13 @@ def measure(bench: Bench) -> Iterator[Figure]:
         command = [sys.executable, "-m", "ghostd.testing.world", "--seed", str(seed), "--steps", str(steps)]
         began = time.monotonic()
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        rates.append(steps / (time.monotonic() - began))
-        if done.returncode != 0:
+        if done.returncode == 0:
+            rates.append(steps / (time.monotonic() - began))
+        else:
             failed = f"seed {seed} failed: {(done.stdout + done.stderr).strip()[:200]}"
+    if not rates:
+        yield Figure(name=NAME, unit="steps/s", met=False, note=failed)
+        return
     spread = Spread.of(rates)
     least = PROMISED_STEPS / PROMISED_SECONDS
     yield Figure(
