@@ -226,7 +226,7 @@ def test_faults_and_what_cannot_be_blocked_are_not_blocked() -> None:
 
 
 def test_a_signal_between_fork_and_new_handlers_is_kept_for_the_child() -> None:
-    """Neither lost, nor handled by what the parent had set: in each of 50 births."""
+    """Neither lost, nor handled by what the parent had set: in each of 30 births."""
     parents: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda *_: parents.append(os.getpid()))
 
@@ -239,7 +239,7 @@ def test_a_signal_between_fork_and_new_handlers_is_kept_for_the_child() -> None:
         os._exit(41 if not parents else 42)
 
     try:
-        for _ in range(50):
+        for _ in range(30):
             mask = block_signals()
             pid = os.fork()
             if pid == 0:

@@ -166,8 +166,8 @@ def test_of_many_starters_exactly_one_wins(path: Path) -> None:
         stay.wait()
         return int(won)
 
-    starters = 16
-    for _ in range(5):
+    starters = 12
+    for _ in range(3):
         with Gate() as go, Gate() as done, Gate() as stay:
             pids = []
             for _ in range(starters):
