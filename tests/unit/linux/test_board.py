@@ -96,6 +96,19 @@ def test_no_value_is_ever_torn(board: Board) -> None:
     assert all(count > 100 for count in seen.values()), "the writer and the reader did not meet"
 
 
+@pytest.mark.parametrize("text", ["", "why it died: \u00e4\n", "\udcff", "x" * 10_000 + "the end"])
+def test_a_text_gets_through_and_of_a_long_one_the_end(board: Board, text: str) -> None:
+    board.prepare(1)
+    assert board.read_text(1) == ""
+    in_child(lambda: board.adopt(1).leave_text(text))
+    found = board.read_text(1)
+    assert len(found) == min(len(text), PAGE - 512)
+    assert text.encode(errors="replace").decode().endswith(found)
+    assert board.read(1) == (0, 0, 0)
+    board.prepare(1)
+    assert board.read_text(1) == ""
+
+
 # ── what cannot ──
 def test_a_newborn_keeps_its_own_page_and_nothing_else(board: Board) -> None:
     def shared_maps() -> list[int]:
@@ -125,6 +138,8 @@ def test_a_spirit_that_writes_anything_disturbs_no_other(board: Board) -> None:
     board.prepare(1)
     in_child(rage)
     assert board.read(0) == board.read(2) == (0, 0, 0)
+    assert len(board.read_text(1)) <= PAGE, "a length that is a lie"
+    assert board.read_text(2) == ""
 
 
 def test_memory_cannot_be_cut_off_from_under_a_reader() -> None:
@@ -173,6 +188,29 @@ sys.exit(40 if failed and board.read_all() == [(0, 0, 0)] * 4 else 41)
 def test_a_seat_that_cannot_be_is_refused(board: Board, seat: int) -> None:
     with pytest.raises(AssertionError, match=f"seat {seat}"):
         board.prepare(seat)
+
+
+@needs_tool("strace")
+@pytest.mark.parametrize(("fault", "kind"), [("error=EINVAL:when=1", "memfd"), ("error=ENOSYS", "nameless")])
+def test_an_older_kernel_is_enough(fault: str, kind: str) -> None:
+    program = """
+import os
+from ghostd.linux.board import Board
+board = Board()
+board.prepare(300)
+pid = os.fork()
+if pid == 0:
+    board.adopt(300).words[0] = 7
+    os._exit(0)
+os.waitpid(pid, 0)
+assert board.read(300) == (7, 0, 0)
+print("memfd" if board.fileno() >= 0 else "nameless")
+"""
+    trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=memfd_create", "-e", f"inject=memfd_create:{fault}"]
+    done = subprocess.run(
+        [*trace, sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == kind
 
 
 # ── what is left to whom ──
