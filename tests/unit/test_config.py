@@ -142,6 +142,7 @@ def test_a_text_is_read_by_the_kind_of_its_option(name: str, text: str, value: o
         ("spirits", " 8"),
         ("spirits", "-1"),
         ("spirits", "9" * 5000),
+        ("heartbeat_timeout", "1e"),
         ("heartbeat_timeout", "inf"),
         ("heartbeat_timeout", "nan"),
         ("heartbeat_timeout", "1e999"),
@@ -283,6 +284,11 @@ def test_the_reference_tells_each_option_with_its_default_and_reason() -> None:
         assert opt.help in row.replace("\\|", "|")
         assert opt.why in row.replace("\\|", "|")
     assert "| `umask` | file permission bits from 0 to 0o777 | `0022` | `--umask` `GHOSTD_UMASK` |" in page
+
+
+def test_a_list_is_written_with_commas() -> None:
+    assert as_text(["a", 5], options()["group"]) == "a,5"
+    assert environ_layer({"GHOSTD_GROUP": "a, 5"}) == {"group": ["a", 5]}
 
 
 def test_a_default_written_as_a_text_means_the_default() -> None:
