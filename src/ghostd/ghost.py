@@ -7,7 +7,7 @@ Acme::Ghost.
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
@@ -205,13 +205,15 @@ class Ghost:
             self.log.write("info", f"Ghost process {os.getpid()} started")
             self.init()
             self.startup()
-            code = ExitCode.OK
+            code: int = ExitCode.OK
         except GhostdError as error:
             code = self._fail(error, str(error))
-        except Exception as error:  # noqa: BLE001  init and startup are the user's
+        except SystemExit as end:
+            code = self._leave(end)
+        except BaseException as error:  # noqa: BLE001  init and startup are the user's, who may raise anything
             code = self._fail(BootError(str(error)), f"{type(error).__name__}: {error}", error)
         self._ok = False
-        self._clean(int(self._interrupts > 0))
+        self._guarded(self.cleanup, int(self._interrupts > 0))
         self.log.write("info", f"Ghost process {os.getpid()} stopped")
         self._filepid.remove()
         self._inbox.close()
@@ -263,11 +265,19 @@ class Ghost:
             sys.stderr.write(f"{self.name}: {text}\n")
         return error.code
 
-    def _clean(self, scope: int) -> None:
+    def _leave(self, end: SystemExit) -> int:
+        """Init or startup ended the ghost: its own code. A starter that still waits is told that nothing runs."""
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code or self._reporter is not None:
+            self._fail(BootError(), f"SystemExit: {end.code}", end)
+        return code & 0xFF
+
+    def _guarded(self, hook: Callable[..., object], *args: object) -> None:
+        """Call a hook outside of the pool's loop: whatever it raises is logged, and goes no further."""
         try:
-            self.cleanup(scope)
-        except Exception as error:
-            self.log.exception("Hook cleanup failed", error)
+            hook(*args)
+        except BaseException as error:  # also SystemExit and KeyboardInterrupt
+            self.log.exception(f"Hook {getattr(hook, '__name__', hook)} failed, the ghost goes on", error)
 
     def _end(self, code: int) -> NoReturn:
         """The daemon ends here: it must not run on in its starter's code."""
@@ -292,12 +302,13 @@ class Ghost:
                     self.stop_asked(interrupted=True)
                 case signal.SIGQUIT:
                     self.stop_asked(interrupted=False)
-                case signal.SIGHUP:
-                    self.hangup()
-                case signal.SIGUSR1:
-                    self.reopen()
-                case signal.SIGUSR2:
-                    self.upgrade()
+                case signal.SIGHUP | signal.SIGUSR1 | signal.SIGUSR2:
+                    self.serve(number)
+
+    def serve(self, number: int) -> None:
+        """Do what HUP, USR1 or USR2 asks for. Never raises, whatever the hook does."""
+        wanted = {signal.SIGHUP: self.hangup, signal.SIGUSR1: self.reopen, signal.SIGUSR2: self.upgrade}
+        self._guarded(wanted[signal.Signals(number)])
 
     def reopen(self) -> None:
         """On USR1: open the log anew, as after a rotation."""

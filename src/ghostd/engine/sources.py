@@ -70,14 +70,8 @@ class Poller:
 class Duties(Protocol):
     """What a signal asks for beyond the pool."""
 
-    def hangup(self) -> None:
-        """Somebody sent HUP."""
-
-    def reopen(self) -> None:
-        """Somebody wants the logs opened anew."""
-
-    def upgrade(self) -> None:
-        """Somebody wants a new program in this process."""
+    def serve(self, number: int) -> None:
+        """Do what HUP, USR1 or USR2 asks for. Never raises, although hooks of the user are called."""
 
 
 class Signals:
@@ -114,9 +108,5 @@ class Signals:
                 yield from self._unwatched(now)
             case signal.SIGCONT:
                 yield Continued(now)
-            case signal.SIGHUP:
-                self._duties.hangup()
-            case signal.SIGUSR1:
-                self._duties.reopen()
-            case signal.SIGUSR2:
-                self._duties.upgrade()
+            case signal.SIGHUP | signal.SIGUSR1 | signal.SIGUSR2:
+                self._duties.serve(number)
