@@ -55,6 +55,7 @@ class Pool:
         self._totals = Totals()
         self._board_read = False
         self._awake = now
+        self._gap = 0.0  # for how long before this batch the manager may not have run
         self._due: float = now
         self._orders: list[do.Action] = []
 
@@ -65,12 +66,12 @@ class Pool:
         self._orders, self._board_read = [], False
         if self._mode is _Mode.OVER:
             return self._orders
-        gap = self._gap(events, now)
-        self._credit(gap)
+        self._gap = self._gap_before(events, now)
+        self._credit()
         for event in events:
             self._apply(event, now)
-        if gap >= LONG_GAP and self._mode is _Mode.RUNNING:
-            detail = f"the manager may not have run for {gap:.1f} s: all limits are put off by that"
+        if self._gap >= LONG_GAP and self._mode is _Mode.RUNNING:
+            detail = f"the manager may not have run for {self._gap:.1f} s: all limits are put off by that"
             self._announce(News.CREDITED, Reason.PAUSED, detail)
         self._reconcile(now)
         self._awake, self._due = now, self._next_due(now)
@@ -100,29 +101,32 @@ class Pool:
         return State.WHOLE if ready >= self._wanted else State.SHORT
 
     # ── writing down ──
-    def _gap(self, events: Iterable[fact.Event], now: float) -> float:
+    def _gap_before(self, events: Iterable[fact.Event], now: float) -> float:
         """For how long the manager may not have run. A manager that was asleep cannot judge its spirits."""
         late = now - self._due
         if late >= LONG_GAP or any(isinstance(event, fact.Continued) for event in events):
             return now - self._awake
         return late if late >= NOISE and self._mode is _Mode.RUNNING else 0.0
 
-    def _credit(self, gap: float) -> None:
-        if gap <= 0.0:
-            return
-        for record in self._roster:
-            record.due += gap
-            record.credit += gap
-        self._stop_by += gap
+    def _credit(self) -> None:
+        if self._gap > 0.0:
+            for record in self._roster:
+                record.due += self._gap
+                record.credit += self._gap
+            self._stop_by += self._gap
+
+    def _credit_since(self, at: float, now: float) -> float:
+        """What of the gap is due to somebody whose time began at ``at``, which may lie within it."""
+        return min(self._gap, now - at)
 
     def _apply(self, event: fact.Event, now: float) -> None:
         match event:
             case fact.Forked():
-                self._forked(self._roster[event.spirit], event.at)
+                self._forked(self._roster[event.spirit], event.at, now)
             case fact.ForkFailed():
                 self._fork_failed(self._roster[event.spirit], event.error, now)
             case fact.Readied():
-                self._readied(self._roster.get(event.spirit), event.at)
+                self._readied(self._roster.get(event.spirit), event.at, now)
             case fact.Left():
                 self._left(self._roster.get(event.spirit), now)
             case fact.BoardRead():
@@ -138,12 +142,12 @@ class Pool:
             case fact.ScaleAsked():
                 self._scale(self._wanted + event.by if event.to is None else event.to)
             case fact.Continued():
-                pass  # counted in _gap
+                pass  # counted in _gap_before
             case _:
                 assert_never(event)
 
-    def _forked(self, record: Record, at: float) -> None:
-        record.move(Move.FORK, at, self._policy.boot_timeout)
+    def _forked(self, record: Record, at: float, now: float) -> None:
+        record.move(Move.FORK, at, self._policy.boot_timeout + self._credit_since(at, now))
         record.born = at
         self._totals.forked += 1
         self._restraint.fork_succeeded()
@@ -160,11 +164,11 @@ class Pool:
                 News.FORK_FAILED, Reason.MISSING, f"{error} (failure {tries} in a row): next try in {wait:.1f} s"
             )
 
-    def _readied(self, record: Record | None, at: float) -> None:
+    def _readied(self, record: Record | None, at: float, now: float) -> None:
         if record is None or record.phase is not Phase.BOOTING:
             return  # late: it was asked to leave, or has ended, meanwhile
         record.move(Move.READY, at)
-        record.beat, record.credit = at, 0.0
+        record.beat, record.credit = at, self._credit_since(at, now)
         record.due = record.silent_at(self._policy.silence)
 
     def _left(self, record: Record | None, now: float) -> None:
@@ -180,7 +184,7 @@ class Pool:
             return
         last = min(beat.last, now)  # the cell is written by the spirit, so it may say anything
         if last > record.beat:
-            record.beat, record.credit = last, 0.0
+            record.beat, record.credit = last, self._credit_since(last, now)
         record.busy_until = beat.busy_until
         if record.phase is Phase.READY:
             record.due = record.silent_at(self._policy.silence)
@@ -261,24 +265,21 @@ class Pool:
                     pass  # READY, no fresh reading: the deadline stands, the caller reads the board and comes back
 
     def _maintain(self, now: float) -> None:
-        self._turn_generation()
         tally = self._tally()
+        self._was_whole = self._was_whole or tally.all_ready >= self._wanted
+        while self._was_whole and (news := self._rollout.turn(tally, self._wanted)):  # before, nothing to return to
+            self._orders.append(news)
+            if news.news is News.RELOADING:
+                self._restraint.forgive()
+            tally = self._tally()
         self._shed(tally, now)
         self._fill(self._tally(), now)
         self._tell(tally.all_ready, now)
 
-    def _turn_generation(self) -> None:
-        if not self._was_whole:
-            return  # nothing to return to: a reload waits until there is
-        for news in self._rollout.turn(self._tally(), self._wanted):
-            if news.news is News.RELOADING:
-                self._restraint.forgive()
-            self._orders.append(news)
-
     def _shed(self, tally: Tally, now: float) -> None:
         """Ask those to leave that are not wanted, as far as the others that are ready make up for them."""
         can_miss = tally.all_ready - self._wanted
-        if self._policy.spare == 0 and tally.living >= self._wanted and tally.coming == tally.leaving == 0:
+        if self._policy.spare == 0 and tally.all_ready == tally.living >= self._wanted:
             can_miss = max(can_miss, min(tally.old, 1))  # no room for a new one to be ready first
         surplus = max(tally.new - self._wanted, 0)
         if not (tally.old or tally.stale or surplus):
@@ -305,8 +306,6 @@ class Pool:
             self._spawn(streak, reason)
 
     def _tell(self, ready: int, now: float) -> None:
-        if ready >= self._wanted:
-            self._was_whole = True
         if ready or not self._restraint.held(now):
             self._barren_since = math.inf
         elif math.isinf(self._barren_since):

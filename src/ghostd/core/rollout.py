@@ -4,8 +4,6 @@ A rollout ends in the new generation or in the old one, never in neither. One ru
 storm of requests builds two generations, not a hundred.
 """
 
-from collections.abc import Iterator
-
 from ghostd.core.actions import Announce, News, Reason
 from ghostd.core.phases import Generation
 from ghostd.core.roster import Tally
@@ -35,25 +33,28 @@ class Rollout:
         """A spirit of the new generation did not come up; the first such report counts."""
         self._failure = self._failure or how
 
-    def turn(self, tally: Tally, spirits: int) -> Iterator[Announce]:
-        """End, undo or begin a reload, as far as it is time to; says what it did. Call it only once the pool was whole."""
+    def turn(self, tally: Tally, spirits: int) -> Announce | None:
+        """Undo, end or begin a reload, if it is time to: what was done. Call it until it has nothing to do."""
         if self._fallback is not None and self._failure:
-            yield self._undo(self._fallback)
-        elif self._fallback is not None and tally.ready >= spirits and tally.old + tally.stale == 0:
-            self._fallback = None
-            self.done += 1
-            yield Announce(News.RELOADED, Reason.RELOAD, f"{tally.ready} spirits of generation {self.wanted} are ready")
-        if self._waits and self._fallback is None:
-            yield self._begin()
+            return self._undo(self._fallback)
+        if self._fallback is not None and tally.ready >= spirits and tally.old + tally.stale == 0:
+            return self._complete(tally.ready)
+        if self._fallback is None and self._waits:
+            return self._begin()
+        return None
 
     def _begin(self) -> Announce:
         self._waits = False
         self._fallback = self.wanted
-        self.wanted = self._newest = Generation(
-            self._newest + 1
-        )  # a number is never used again, though its code failed
+        self._newest = Generation(self._newest + 1)  # a number is never used again, though its code failed
+        self.wanted = self._newest
         detail = f"generation {self._fallback} gives way to generation {self.wanted}"
         return Announce(News.RELOADING, Reason.RELOAD, detail)
+
+    def _complete(self, ready: int) -> Announce:
+        self._fallback = None
+        self.done += 1
+        return Announce(News.RELOADED, Reason.RELOAD, f"{ready} spirits of generation {self.wanted} are ready")
 
     def _undo(self, fallback: Generation) -> Announce:
         detail = f"{self._failure}: generation {self.wanted} is given up, generation {fallback} goes on"

@@ -188,7 +188,7 @@ class Checker:
             demand(self._is_stale(life), Promise.RELOAD, f"{order}: {life}")
         if life.phase is Phase.READY and not stopping:
             left, wanted = self.ledger.ready - 1, self.wanted
-            may_dip = self.policy.spare == 0 and order.reason is Reason.RELOAD
+            may_dip = self.policy.spare == 0 and order.reason is not Reason.SURPLUS
             holds = left >= (wanted - 1 if may_dip else wanted)
             demand(holds, Promise.CAPACITY, f"{order} leaves {left} ready of {wanted}: {life}")
         self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
@@ -233,7 +233,8 @@ class Checker:
         match order.news:
             case News.RELOADING:
                 self.pace.fresh(now, self.wanted)
-                self.generations.begin(was_whole=self.was_whole or self.ledger.ready >= self.wanted)
+                self.was_whole = self.was_whole or self.ledger.ready >= self.wanted
+                self.generations.begin(was_whole=self.was_whole)
             case News.RELOADED:
                 self._check_reloaded(order)
                 self.generations.end()

@@ -149,7 +149,7 @@ class Manager:
 
     def _wake_by(self, at: float) -> None:
         weather, random = self.weather, self.random.random
-        at += weather.latency * random()
+        at = max(at, self.kernel.now) + weather.latency * random()
         if weather.slow and random() < weather.slow:
             at += weather.slowness * random()
         if weather.early and random() < weather.early:

@@ -86,6 +86,7 @@ class Nemesis:
         manager.make_spirit = self.make_spirit
         kernel.death_delay = self._death_delay
         kernel.notice_delay = self._notice_delay
+        self._undying = 0.0 if roll() < 0.5 else 0.1 * roll()
         if roll() < 0.7:
             manager.weather = self._draw_weather()
         self._faults: Final[tuple[Callable[[], None], ...]] = (
@@ -145,12 +146,13 @@ class Nemesis:
         )
 
     def _death_delay(self) -> float:
-        roll = self.random.random()
-        if self.calm or roll < 0.9:
-            return roll * 0.002
-        if roll < 0.99:
-            return self.random.random() * 2.0 * (self.policy.kill_timeout + 0.5)
-        return FOREVER if roll > 0.998 else self.scale * 20.0 * self.random.random()
+        roll = self.random.random
+        if self.calm or roll() >= self._undying:
+            return 0.002 * roll()
+        kind = roll()
+        if kind < 0.8:
+            return 2.0 * roll() * (self.policy.kill_timeout + 0.5)
+        return self.scale * 20.0 * roll() if kind < 0.95 else FOREVER
 
     def _notice_delay(self) -> float:
         return 0.0 if self.calm or self.random.random() < 0.95 else self.random.random()

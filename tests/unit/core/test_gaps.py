@@ -1,0 +1,107 @@
+"""A manager that was asleep cannot judge its spirits: what it did not run is credited to every limit."""
+
+import pytest
+
+from ghostd.core.actions import Announce, Ask, Halt, Kill, News, Reason, Rouse
+from ghostd.core.events import Continued, Event
+from tests.unit.core.drive import SILENCE, due, exited, forked, news, of, pool, read, readied, stop, whole
+
+
+def test_a_late_awakening_credits_all_the_time_since_the_last() -> None:
+    made = whole(1)
+    orders = made.handle([read(1000.0, {1: 0.0})], 1000.0)
+    assert of(Rouse, orders) == []
+    assert [order for order in orders if isinstance(order, Announce)] == [
+        Announce(
+            News.CREDITED,
+            Reason.PAUSED,
+            "the manager may not have run for 1000.0 s: all limits are put off by that",
+        )
+    ]
+
+
+def test_sigcont_is_believed_though_the_awakening_is_not_late() -> None:
+    made = whole(1)
+    made.handle([Continued(20.0), read(20.0, {1: 0.0})], 20.0)
+    assert of(Rouse, made.handle([read(47.5, {1: 0.0})], 47.5)) == []
+    assert of(Rouse, made.handle([read(SILENCE + 19.9, {1: 0.0})], SILENCE + 19.9)) == []
+    assert of(Rouse, made.handle([read(SILENCE + 20.0, {1: 0.0})], SILENCE + 20.0)) == [1]
+
+
+def test_a_beat_from_before_the_gap_that_is_read_after_it_keeps_its_credit() -> None:
+    made = whole(1)
+    made.handle([Continued(100.0), read(100.0, {1: 10.0})], 100.0)  # frozen from 10 to 100
+    assert of(Rouse, made.handle([read(110.0, {1: 10.0})], 110.0)) == []
+    assert due(made, 110.0) == 110.0 + SILENCE / 2
+    assert of(Rouse, made.handle([read(137.5, {1: 10.0})], 137.5)) == []
+    assert due(made, 137.5) == 10.0 + SILENCE + 90.0
+
+
+def test_a_fork_from_before_the_gap_that_is_told_after_it_keeps_its_credit() -> None:
+    made = pool(1)
+    made.handle([], 0.0)
+    orders = made.handle([Continued(500.0), forked(1, 0.0), read(500.0)], 500.0)
+    assert of(Rouse, orders) == []
+    assert due(made, 500.0) == 620.0
+
+
+def test_a_ready_from_before_the_gap_that_is_told_after_it_keeps_its_credit() -> None:
+    made = pool(1)
+    made.handle([], 0.0)
+    made.handle([forked(1, 0.0)], 0.0)
+    orders = made.handle([Continued(100.0), readied(1, 10.0), read(100.0)], 100.0)
+    assert of(Rouse, orders) == []
+    assert of(Rouse, made.handle([read(127.5)], 127.5)) == []
+    assert due(made, 127.5) == 10.0 + SILENCE + 90.0
+
+
+def test_a_beat_after_the_gap_ends_the_credit() -> None:
+    made = whole(1)
+    made.handle([Continued(100.0), read(100.0, {1: 0.0})], 100.0)
+    made.handle([read(127.5, {1: 120.0})], 127.5)
+    made.handle([read(155.0, {1: 120.0})], 155.0)
+    assert due(made, 155.0) == 120.0 + SILENCE
+
+
+@pytest.mark.parametrize(
+    ("late", "credit"),
+    [(0.04, 0.0), (0.05, 0.05), (0.9, 0.9), (1.0, 28.5)],
+    ids=["noise", "just no noise", "less than a gap", "a gap, perhaps since it last ran"],
+)
+def test_what_it_was_late_by_is_credited_from_the_noise_on(late: float, credit: float) -> None:
+    made = whole(1)
+    awake = SILENCE / 2 + late
+    made.handle([read(awake, {1: 0.0})], awake)
+    made.handle([read(SILENCE - 1.0, {1: 0.0})], SILENCE - 1.0)
+    assert due(made, SILENCE - 1.0) == pytest.approx(min(SILENCE + credit, SILENCE - 1.0 + SILENCE / 2))
+
+
+def test_only_a_long_gap_is_news() -> None:
+    made = whole(1)
+    assert news(made.handle([read(28.4, {1: 20.0})], 28.4)) == []
+    assert news(made.handle([Continued(28.9), read(28.9, {1: 20.0})], 28.9)) == []
+    assert news(made.handle([Continued(29.9), read(29.9, {1: 20.0})], 29.9)) == [News.CREDITED]
+
+
+def test_every_limit_is_put_off_by_a_gap() -> None:
+    made = whole(1)
+    made.handle([stop(1.0)], 1.0)
+    orders = made.handle([Continued(301.0)], 301.0)
+    assert of(Kill, orders) == []
+    assert due(made, 301.0) == 421.0
+    assert of(Kill, made.handle([read(421.0)], 421.0)) == [1]
+
+
+def test_in_a_stop_small_lateness_is_not_credited() -> None:
+    made = whole(2, graceful_timeout=10.0)
+    made.handle([stop(0.0)], 0.0)
+    assert of(Kill, made.handle([read(10.9)], 10.9)) == [1, 2]
+
+
+def test_a_gap_during_a_stop_is_no_news() -> None:
+    made = whole(1, graceful_timeout=10.0)
+    assert of(Ask, made.handle([stop(0.0)], 0.0)) == [1]
+    events: list[Event] = [Continued(100.0), exited(1, 100.0)]
+    orders = made.handle(events, 100.0)
+    assert news(orders) == []
+    assert isinstance(orders[-1], Halt)
