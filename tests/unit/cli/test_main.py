@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ghostd import __version__
 from ghostd.cli import main as entry
-from ghostd.cli.commands import COMMANDS
+from ghostd.cli import quick
+from ghostd.cli.commands import COMMANDS, parser
 from ghostd.errors import ExitCode
 
 # What the short way must not load: each takes longer than all that it does.
@@ -250,19 +253,21 @@ def test_config_show_as_json_knows_what_the_class_says(folder: Path) -> None:
 
 
 # ── one source ──
-def test_the_short_way_s_flags_mean_the_same_to_the_long_way() -> None:
-    from ghostd.cli import quick
-    from ghostd.cli.commands import parser
+WORDS = st.sampled_from(
+    ["a:b", "t.toml", "--pidfile", "--name", "--pidfile=x", "--name=--json", "--json", "x y", "--", "-"]
+)
 
-    for line in ("status a:b --pidfile x --name=y --json", "stop --pidfile=x", "reload --name y t.toml", "status"):
-        short, long = quick.parse(line.split()), vars(parser().parse_args(line.split()))
-        assert short is not None
+
+@settings(max_examples=60, deadline=None)  # a whole parser is made each time
+@given(st.sampled_from(quick.COMMANDS), st.lists(WORDS, max_size=5))
+def test_the_words_of_the_short_way_mean_the_same_to_the_long_way(command: str, words: list[str]) -> None:
+    short = quick.parse([command, *words])
+    if short is not None:
+        long = vars(parser().parse_args([command, *words]))
         for field in ("command", "target", "pidfile", "name"):
             assert getattr(short, field) == long.get(field)
         assert short.as_json == long.get("as_json", False)
 
 
 def test_the_words_of_the_short_way_are_commands() -> None:
-    from ghostd.cli import quick
-
     assert set(quick.COMMANDS) < set(COMMANDS)
