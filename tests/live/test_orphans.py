@@ -1,0 +1,82 @@
+"""The manager is killed at any moment: no spirit outlives it, and the next start works."""
+
+import os
+import random
+import signal
+
+import pytest
+
+from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
+from tests.support import wait_until
+
+pytestmark = pytest.mark.live
+
+CHANCE = random.Random(20)
+MOMENTS = 30
+
+
+def wait(seconds: float) -> None:
+    until = moment() + seconds
+    wait_until(lambda: moment() > until)
+
+
+def kill_manager(subject: Subject) -> None:
+    """And see within two seconds that nothing of it is left."""
+    os.kill(subject.pid, signal.SIGKILL)
+    assert subject.wait_end() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_manager_killed_at_any_moment_leaves_no_spirit_and_the_next_start_works(stage: Stage) -> None:
+    for count in range(MOMENTS):
+        already = stage.log().count("Pool is whole")
+        subject = stage.run(whole=False, spirits=4)
+        if count % 3:  # somewhere in the start, which takes some 0.2 s
+            wait(CHANCE.uniform(0.05, 0.35))
+        else:  # in the middle of a storm of deaths
+            subject.wait_log("Pool is whole", already + 1)
+            for pid in subject.spirits():
+                os.kill(pid, signal.SIGKILL)
+            wait(CHANCE.uniform(0.0, 0.01))
+        kill_manager(subject)
+    subject = stage.run(whole=False)
+    subject.wait_spirits(2)
+    assert subject.quit() == 0
+
+
+HANGS = """\
+class Subject(Prefork):
+    def spirit(self):
+        self.ready()
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+        note("deaf")
+        while True:
+            pass
+"""
+
+
+def test_spirits_that_hang_deaf_to_all_signals_go_with_a_killed_manager_too(stage: Stage) -> None:
+    subject = stage.run(HANGS)
+    subject.wait_notes("deaf", 2)
+    kill_manager(subject)
+
+
+def test_spirits_that_are_stopped_go_with_a_killed_manager_too(stage: Stage) -> None:
+    subject = stage.run()
+    for pid in subject.spirits():
+        os.kill(pid, signal.SIGSTOP)
+    kill_manager(subject)
+
+
+@pytest.mark.parametrize("body", [WORK, WORK_WITHOUT_PIDFD], ids=["pidfd", "no pidfd"])
+def test_after_a_killed_daemon_the_status_says_so_and_the_next_start_works(stage: Stage, body: str) -> None:
+    subject = stage.start(body)
+    kill_manager(subject)
+    assert (stage.command("status").code, stage.command("status").out) == (1, "Not running")
+    assert stage.command("stop").out == "Not running"
+    answer = stage.command("start")
+    assert answer.code == 0
+    fresh = Subject(stage, stage.pid_of(answer))
+    assert fresh.pid != subject.pid
+    fresh.wait_spirits(2)
+    assert fresh.quit() == 0
