@@ -18,7 +18,7 @@ from ghostd.core.snapshot import Snapshot
 from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
-from ghostd.engine.perform import STACKS_SIGNAL, Performer
+from ghostd.engine.perform import Performer
 from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
 from ghostd.ghost import Ghost
 from ghostd.integrations import uvloop
@@ -209,7 +209,7 @@ class Prefork(Ghost):
             hooks=_Hooks(self),
             duties=self,
             inbox=inbox,
-            birth=lambda household: lambda order, mask: self._be_spirit(household, order, mask),
+            birth=lambda household: lambda *given: self._be_spirit(household, *given),
             foreground=not self.is_daemonized,
             pulse=self.config.policy.heartbeat_interval if wants_news else None,
             warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
@@ -217,7 +217,7 @@ class Prefork(Ghost):
             has_echo=self.is_daemonized and self.log.fileno() is None,
         )
 
-    def _be_spirit(self, household: Household, order: Spawn, mask: set[int]) -> NoReturn:
+    def _be_spirit(self, household: Household, order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
         def awaken(page: Page) -> birth.OnQuit:
             self._household, self._order, self._page = None, order, page
             self._context = context = Context(page.words, household.bell.ring)
@@ -231,9 +231,9 @@ class Prefork(Ghost):
             manager=household.pid,
             board=household.board,
             bell=household.bell,
-            life=household.life,
-            keep=lambda: (household.inherited - self.private_descriptors()) | set(self.log.descriptors()),
-            stacks_signal=STACKS_SIGNAL,
+            signals=household.caught,
+            life=life_end,
+            keep=(household.inherited - self.private_descriptors()) | set(self.log.descriptors()),
             stdio=None if household.echo is None else household.echo.writer,
             nofile=household.nofile,
         )

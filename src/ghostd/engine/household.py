@@ -1,8 +1,9 @@
 """All that the manager of one pool opens, put together, and given back at the end."""
 
+import faulthandler
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -14,9 +15,9 @@ from ghostd.engine.crew import Crew
 from ghostd.engine.echo import Echo
 from ghostd.engine.launch import Birth, ForkLauncher
 from ghostd.engine.loop import Manager
-from ghostd.engine.perform import Hooks, Performer, Scribe
+from ghostd.engine.perform import STACKS_SIGNAL, Hooks, Performer, Scribe
 from ghostd.engine.sources import Duties, Poller, Signals
-from ghostd.linux import fds, process
+from ghostd.linux import fds, inbox, process
 from ghostd.linux.board import Board, Doorbell
 from ghostd.linux.inbox import Inbox
 
@@ -66,8 +67,13 @@ class Household:
         self._closing.callback(os.close, self._life_writer)
         poller = self._own(Poller())
         self.crew = Crew(self.board, poller, use_pidfd=setup.use_pidfd)
-        launcher = ForkLauncher(self.board, setup.birth(self), setup.warn_of_threads)
+        launcher = ForkLauncher(self.board, self.life, setup.birth(self), setup.warn_of_threads)
         self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)
+        # A silent spirit can say where it stands, even inside C code: faulthandler writes from the signal handler,
+        # and newborns inherit it.
+        with suppress(OSError, ValueError, RuntimeError):  # no stderr: nowhere to write
+            faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
+        self.caught = inbox.changed()
         signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
         poller.watch(setup.inbox.fileno(), signals.gather)
         poller.watch(self.bell.fileno(), self._answer_bell)

@@ -5,6 +5,7 @@ neither lost nor run by the parent's handlers. Nothing is logged between fork an
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,11 +13,13 @@ from typing import NoReturn, Protocol
 
 from ghostd.core.actions import Spawn
 from ghostd.errors import ExitCode, ThreadedForkError
+from ghostd.linux import life
 from ghostd.linux.board import Board
 from ghostd.linux.child import block_signals, unblock_signals
 from ghostd.linux.procfs import thread_count
 
-Birth = Callable[[Spawn, set[int]], NoReturn]  # given the signal mask to return to once its handlers are set
+# Given its order, its end of the life pipe, and the signal mask to return to once its handlers are set.
+Birth = Callable[[Spawn, int, set[int]], NoReturn]
 
 
 class Launcher(Protocol):
@@ -29,8 +32,9 @@ class Launcher(Protocol):
 class ForkLauncher:
     """Forks the spirit from the manager itself."""
 
-    def __init__(self, board: Board, birth: Birth, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(self, board: Board, life_pipe: int, birth: Birth, warn: Callable[[str], None] | None = None) -> None:
         self._board = board
+        self._life_pipe = life_pipe
         self._birth = birth
         self._warn = warn  # None: refuse to fork beside a thread
 
@@ -39,18 +43,21 @@ class ForkLauncher:
         self._check_threads()
         self._board.prepare(order.seat)
         _flush()
+        life_end = life.lay(self._life_pipe, signal.SIGKILL)
         mask = block_signals()
         try:
             pid = os.fork()
             if pid == 0:
-                self._begin(order, mask)
+                self._begin(order, life_end, mask)
             return pid
         finally:
             unblock_signals(mask)
+            if life_end >= 0:
+                os.close(life_end)
 
-    def _begin(self, order: Spawn, mask: set[int]) -> NoReturn:
+    def _begin(self, order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
         try:
-            self._birth(order, mask)
+            self._birth(order, life_end, mask)
         finally:
             os._exit(ExitCode.BUG)  # birth ends the process itself; a newborn must never run on as a manager
 

@@ -5,6 +5,7 @@ And where the kernel has pidfds, a signal goes to the process itself; where it h
 SIGCHLD must not be ignored: the kernel would then reap behind our back.
 """
 
+import _signal
 import functools
 import os
 import select
@@ -135,17 +136,21 @@ def signals_blocked() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        unblock_signals(before)
 
 
 def block_signals() -> set[int]:
-    """Hold back each signal that can be; gives the mask that was."""
-    return signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE)
+    """Hold back each signal that can be; gives the mask that was.
+
+    By the C function: the signal module makes enums of the numbers, which costs a newborn 20 page faults.
+    """
+    mask: set[int] = _signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE)
+    return mask
 
 
 def unblock_signals(mask: set[int] | frozenset[int] = frozenset()) -> None:
     """Hold back the signals of `mask` only; those that waited arrive now."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _open(pid: int) -> int:

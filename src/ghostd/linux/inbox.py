@@ -4,6 +4,7 @@ The handlers do next to nothing; what wakes is the byte that C code writes to a 
 that writes that byte itself loses wake-ups: https://github.com/python/cpython/issues/98140.
 """
 
+import _signal
 import fcntl
 import os
 import signal
@@ -90,19 +91,30 @@ class Inbox:
             return b""
 
 
-def reset_all() -> None:
-    """Forget every handler, as a newborn must: no wakeup descriptor, and each signal does what the system has it do.
+def changed() -> tuple[tuple[int, int], ...]:
+    """Each signal that does not do what the system has it do, with that, for :func:`reset`; asked before a fork.
 
-    SIGPIPE and SIGXFSZ alone are ignored, as in any Python. A handler that C code set behind Python's back stays: it
-    is faulthandler's, whose stacks are wanted. The caller empties the mask afterwards.
+    SIGPIPE and SIGXFSZ alone are ignored, as in any Python. A handler that C code set behind Python's back is left out:
+    it is faulthandler's, whose stacks are wanted.
     """
-    signal.set_wakeup_fd(-1)
-    for signum in signal.valid_signals():
-        if signum in _UNCATCHABLE:
-            continue
+    found = []
+    for signum in signal.valid_signals() - _UNCATCHABLE:
         wanted = signal.SIG_IGN if signum in _IGNORED_BY_PYTHON else signal.SIG_DFL
         if signal.getsignal(signum) is not wanted:
-            signal.signal(signum, wanted)
+            found.append((int(signum), int(wanted)))
+    return tuple(found)
+
+
+def reset(signals: Iterable[tuple[int, int]]) -> None:
+    """In a newborn: forget these handlers and the wakeup descriptor. The caller empties the mask afterwards."""
+    signal.set_wakeup_fd(-1)
+    for signum, wanted in signals:
+        _signal.signal(signum, wanted)  # by the C function: the enums of the wrapper cost many page faults
+
+
+def reset_all() -> None:
+    """Forget every handler, and the wakeup descriptor."""
+    reset(changed())
 
 
 def _capped(signals: list[int]) -> list[int]:

@@ -10,19 +10,26 @@ from contextlib import suppress
 _F_SETSIG = 10  # Linux: which signal O_ASYNC sends instead of SIGIO
 
 
-def follow(reader: int, signum: int) -> None:
-    """Have the kernel send ``signum`` to this process when the last writer of the pipe is gone. Nobody may write to it.
+def lay(reader: int, signum: int) -> int:
+    """In the parent, before a fork: a descriptor of the life pipe for one child, which its end will send ``signum``.
 
-    O_ASYNC belongs to an open file description, which a fork shares; so the pipe is opened anew for this process alone,
-    in the place of ``reader``. Where /proc or F_SETSIG is missing, nothing happens.
+    O_ASYNC belongs to an open file description, which a fork shares; so the pipe is opened anew for each child. The
+    parent closes its copy after the fork. -1 where /proc or F_SETSIG is missing. Nobody may ever write to the pipe.
     """
-    with suppress(OSError):
-        own = os.open(f"/proc/self/fd/{reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.dup2(own, reader, inheritable=False)
-        os.close(own)
-        fcntl.fcntl(reader, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(reader, _F_SETSIG, signum)
-        fcntl.fcntl(reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-        with suppress(BlockingIOError):
-            if os.read(reader, 1) == b"":
-                os.kill(os.getpid(), signum)  # the writer went before we asked to be told
+    fd = -1
+    try:
+        fd = os.open(f"/proc/self/fd/{reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(fd, _F_SETSIG, signum)
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except OSError:
+        if fd >= 0:
+            os.close(fd)
+        return -1
+    return fd
+
+
+def follow(fd: int) -> None:
+    """In the child: be the one that is sent the signal. Whether the parent went before this call, the caller looks."""
+    if fd >= 0:
+        with suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())

@@ -1,11 +1,10 @@
 """The first steps of a newborn spirit, in their order, each with its why; and its last one."""
 
-import faulthandler
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -24,9 +23,9 @@ class Inheritance:
     manager: int  # pid
     board: Board
     bell: Doorbell
-    life: int  # read end of a pipe whose write end only the manager has: its end is the manager's end
-    keep: Callable[[], set[int]]  # the user's and the log's descriptors; all others are closed
-    stacks_signal: int
+    signals: tuple[tuple[int, int], ...]  # what to make of those that the manager changed
+    life: int  # this spirit's own end of a pipe whose end is the manager's end; -1: there is none
+    keep: Collection[int]  # the user's and the log's descriptors; all others are closed
     stdio: int | None  # where stdout and stderr go, unless they stay
     nofile: tuple[int, int] | None  # the limits to go back to, when the manager raised its own
 
@@ -37,7 +36,7 @@ def be_born(given: Inheritance, seat: int, mask: set[int], awaken: Callable[[Pag
     ``awaken`` makes the spirit's voice from its page and returns what to call when the spirit is asked to leave.
     """
     # The manager's handlers and wakeup descriptor must not hear our signals.
-    inbox.reset_all()
+    inbox.reset(given.signals)
     # Own group: Ctrl-C on a terminal reaches the manager alone, and what this spirit starts goes with it.
     os.setpgid(0, 0)
     # No orphan: the kernel ends us with the manager, also when we hang. It may have gone before this line.
@@ -49,12 +48,10 @@ def be_born(given: Inheritance, seat: int, mask: set[int], awaken: Callable[[Pag
     if given.stdio is not None:
         fds.redirect_stdio(given.stdio)
     # Of the manager's descriptors nothing stays, of other spirits' nothing.
-    fds.close_all_but(given.keep() | {0, 1, 2, given.life, given.bell.ring_fileno()})
-    life.follow(given.life, signal.SIGKILL)
+    fds.close_all_but((0, 1, 2, given.bell.ring_fileno(), *given.keep, *((given.life,) if given.life >= 0 else ())))
+    # The same through the life pipe, which also holds where PDEATHSIG is lost by a change of user.
+    life.follow(given.life)
     fds.restore_limit(given.nofile)
-    # A silent spirit can say where it stands, even inside C code: faulthandler writes from the signal handler itself.
-    with suppress(OSError, ValueError):  # no stderr: nowhere to write
-        faulthandler.register(given.stacks_signal, file=2, all_threads=True)
     gc.enable()
     on_quit = awaken(page)
     # What this spirit forks must not beat for it: there the page becomes private memory.
