@@ -342,7 +342,7 @@ class Ghost:
                 pid = self.reload(signal_number)
                 return lsb.reloading(pid) if pid else lsb.started(self.start())
             case "status":
-                return lsb.status(self._filepid.running(), os.path.exists(self.pidfile))
+                return lsb.status(self._filepid.running(), self._filepid.is_left())
             case _:
                 return lsb.incorrect(word)
 

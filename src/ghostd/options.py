@@ -47,7 +47,7 @@ class Option:
         if self.kind in (Kind.SECONDS, Kind.WHOLE):
             most = "" if math.isinf(self.most) else f" and at most {self.most:g}"
             return f"{self.kind.value}, at least {self.least:g}{most}"
-        return self.kind.value
+        return str(self.kind.value)
 
 
 def option(
@@ -75,13 +75,13 @@ def check(record: Any) -> None:  # noqa: ANN401
         if value is None and opt.optional:
             continue
         if not _fits(value, opt):
-            raise OptionError(f"option {name}: {value!r} is not allowed; it takes {opt.allowed}")
+            raise OptionError(f"option {name}: {_shown(value)} is not allowed; it takes {opt.allowed}")
 
 
 def _fits(value: object, opt: Option) -> bool:
     match opt.kind:
         case Kind.SECONDS | Kind.WHOLE:
-            return _is_number(value, opt.kind) and opt.least <= float(value) <= opt.most  # type: ignore[arg-type]
+            return _is_number(value, opt.kind) and opt.least <= value <= opt.most  # type: ignore[operator]
         case Kind.MODE:
             return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777
         case Kind.FLAG:
@@ -98,6 +98,13 @@ def _fits(value: object, opt: Option) -> bool:
             )
         case Kind.OBJECT:
             return True
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"  # Python refuses to print it
 
 
 def _is_number(value: object, kind: Kind) -> bool:
