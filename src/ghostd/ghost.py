@@ -29,6 +29,8 @@ class Ghost:
     Raises OptionError, naming option, value and what is allowed, before anything forks.
     """
 
+    _is_up_at_startup = True  # else it calls report_up itself
+
     def __init__(self, **options: object) -> None:
         self.config: Config = gather(options, environ_layer(os.environ), class_layer(type(self)))
         settled = self.config.daemon.settled()
@@ -43,6 +45,7 @@ class Ghost:
         self._daemonized = False
         self._inbox: Inbox | None = None
         self._reporter: detach.Reporter | None = None
+        self._failure = ""
         self._notifier = Notifier(None)
         self.again(**options)
 
@@ -204,6 +207,8 @@ class Ghost:
             self._ok = True
             self.log.write("info", f"Ghost process {os.getpid()} started")
             self.init()
+            if self._is_up_at_startup:
+                self.report_up()
             self.startup()
             code: int = ExitCode.OK
         except GhostdError as error:
@@ -217,6 +222,7 @@ class Ghost:
         self.log.write("info", f"Ghost process {os.getpid()} stopped")
         self._filepid.remove()
         self._inbox.close()
+        self._tell_starter(code)
         return code
 
     def _settle(self) -> None:
@@ -259,11 +265,16 @@ class Ghost:
             self.log.write("fatal", text)
         else:
             self.log.exception(f"Ghost process {os.getpid()} failed", cause)
-        if self._reporter is not None:
-            self._reporter.failed(error.code, text)
-        elif not self._daemonized:
+        self._failure = text
+        if not self._daemonized:
             sys.stderr.write(f"{self.name}: {text}\n")
         return error.code
+
+    def _tell_starter(self, code: int) -> None:
+        """The last thing: whoever hears of a failure may start anew at once, and must find nothing in the way."""
+        if self._reporter is not None:
+            why = self._failure or "it was asked to stop before it was up"
+            self._reporter.failed(code or ExitCode.FAILED, why)
 
     def _leave(self, end: SystemExit) -> int:
         """Init or startup ended the ghost: its own code. A starter that still waits is told that nothing runs."""
@@ -342,7 +353,7 @@ class Ghost:
                 pid = self.reload(signal_number)
                 return lsb.reloading(pid) if pid else lsb.started(self.start())
             case "status":
-                return lsb.status(self._filepid.running(), self._filepid.is_left())
+                return lsb.status(self._filepid.running(), self._filepid.is_left)
             case _:
                 return lsb.incorrect(word)
 

@@ -18,6 +18,7 @@ from ghostd.core.snapshot import Snapshot
 from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
+from ghostd.engine.launch import Birth
 from ghostd.engine.perform import Performer
 from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
 from ghostd.ghost import Ghost
@@ -46,6 +47,7 @@ class Prefork(Ghost):
     option, value and what is allowed, before anything forks. Ancestor: Acme::Ghost::Prefork.
     """
 
+    _is_up_at_startup = False  # but when the pool is whole
     use_pidfd = True  # where the kernel has them; False is for testing the way without
 
     def __init__(self, spirit: Body | None = None, **options: object) -> None:
@@ -209,7 +211,7 @@ class Prefork(Ghost):
             hooks=_Hooks(self),
             duties=self,
             inbox=inbox,
-            birth=lambda household: lambda *given: self._be_spirit(household, *given),
+            birth=self._birth,
             foreground=not self.is_daemonized,
             pulse=self.config.policy.heartbeat_interval if wants_news else None,
             warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
@@ -217,28 +219,35 @@ class Prefork(Ghost):
             has_echo=self.is_daemonized and self.log.fileno() is None,
         )
 
-    def _be_spirit(self, household: Household, order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
-        def awaken(page: Page) -> birth.OnQuit:
-            self._household, self._order, self._page = None, order, page
-            self._context = context = Context(page.words, household.bell.ring)
-            if type(self).tick is Prefork.tick:
-                vars(self)["tick"] = context.tick  # without the detour over the method: a beat is cheap
-            self.log.after_fork()
-            set_title(f"{self.name}: spirit {order.seat}")
-            return context.leave
-
+    def _birth(self, household: Household) -> Birth:
+        """The first steps of a newborn. What can be is laid out here, once: in a newborn it would cost page faults."""
+        keep = (household.inherited - self.private_descriptors()) | {0, 1, 2, household.bell.ring_fileno()}
         given = birth.Inheritance(
             manager=household.pid,
             board=household.board,
             bell=household.bell,
             signals=household.caught,
-            life=life_end,
-            keep=(household.inherited - self.private_descriptors()) | set(self.log.descriptors()),
+            keep=tuple(keep),
             stdio=None if household.echo is None else household.echo.writer,
             nofile=household.nofile,
         )
-        code = runners.run(lambda: birth.be_born(given, order.seat, mask, awaken), self._report)
-        birth.leave(code or self._run_body())
+        ring, shadow = household.bell.ring, type(self).tick is Prefork.tick
+
+        def be_spirit(order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
+            def awaken(page: Page) -> birth.OnQuit:
+                self._household, self._order, self._page = None, order, page
+                self._context = context = Context(page.words, ring)
+                if shadow:
+                    vars(self)["tick"] = context.tick  # without the detour over the method: a beat is cheap
+                self.log.after_fork()
+                set_title(f"{self.name}: spirit {order.seat}")
+                return context.leave
+
+            log = self.log.descriptors()
+            code = runners.run(lambda: birth.be_born(given, order.seat, life_end, mask, log, awaken), self._report)
+            birth.leave(code or self._run_body())
+
+        return be_spirit
 
     def _run_body(self) -> int:
         assert self._context is not None, "a spirit has a voice"

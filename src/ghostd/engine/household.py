@@ -67,19 +67,19 @@ class Household:
         self._closing.callback(os.close, self._life_writer)
         poller = self._own(Poller())
         self.crew = Crew(self.board, poller, use_pidfd=setup.use_pidfd)
-        launcher = ForkLauncher(self.board, self.life, setup.birth(self), setup.warn_of_threads)
-        self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)
         # A silent spirit can say where it stands, even inside C code: faulthandler writes from the signal handler,
         # and newborns inherit it.
         with suppress(OSError, ValueError, RuntimeError):  # no stderr: nowhere to write
             faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
         self.caught = inbox.changed()
-        signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
-        poller.watch(setup.inbox.fileno(), signals.gather)
-        poller.watch(self.bell.fileno(), self._answer_bell)
         self.echo = self._own(Echo(setup.log)) if setup.has_echo else None
         if self.echo is not None:
             poller.watch(self.echo.fileno(), self.echo.gather)
+        launcher = ForkLauncher(self.board, self.life, setup.birth(self), setup.warn_of_threads)
+        self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)
+        signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
+        poller.watch(setup.inbox.fileno(), signals.gather)
+        poller.watch(self.bell.fileno(), self._answer_bell)
         pool = Pool(setup.policy, now())
         self.manager = Manager(pool, self.crew, self.performer, poller, setup.hooks, pulse=setup.pulse)
 

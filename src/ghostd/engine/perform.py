@@ -70,12 +70,10 @@ class Performer:
         self.last_words = ""  # of the last spirit that left any
 
     def perform(self, orders: list[do.Action]) -> list[Event]:
-        """Carry out the orders, one after another: what came of them."""
-        outcomes: list[Event] = []
+        """Carry out the orders: what came of them. Forks first: a replacement waits for no log line and no hook."""
+        outcomes = [self._launch(order) for order in orders if isinstance(order, do.Spawn)]
         for order in orders:
-            outcome = self._perform(order)
-            if outcome is not None:
-                outcomes.append(outcome)
+            self._perform(order)
         return outcomes
 
     def guarded(self, hook: Callable[..., object], *args: object) -> None:
@@ -87,10 +85,18 @@ class Performer:
             name = getattr(hook, "__name__", repr(hook))
             self._log.exception(f"Hook {name} failed (failure {self.failed_hooks}), the pool goes on", error)
 
-    def _perform(self, order: do.Action) -> Event | None:
+    def _launch(self, order: do.Spawn) -> Event:
+        try:
+            pid = self._launcher.launch(order)
+        except (OSError, MemoryError, ThreadedForkError) as error:
+            return ForkFailed(order.spirit, _why(error), now())
+        self._crew.add(order, pid)
+        return Forked(order.spirit, now())
+
+    def _perform(self, order: do.Action) -> None:
         match order:
             case do.Spawn():
-                return self._spawn(order)
+                self._tell_of(order)
             case do.Ask():
                 self._signal(order, signal.SIGQUIT)
                 self._say(order, words.asked)
@@ -119,17 +125,14 @@ class Performer:
                     self._log.write(*words.halted(os.getpid(), order))
             case _:
                 assert_never(order)
-        return None
 
-    def _spawn(self, order: do.Spawn) -> Event:
-        try:
-            pid = self._launcher.launch(order)
-        except (OSError, MemoryError, ThreadedForkError) as error:
-            return ForkFailed(order.spirit, _why(error), now())
-        member = self._crew.add(order, pid)
+    def _tell_of(self, order: do.Spawn) -> None:
+        member = self._crew.alive(order.spirit)
+        if member is None:
+            return  # its fork failed
+        pid = member.child.pid
         self._log.write(*words.started(pid, str(member), order.generation, order.reason))
         self.guarded(self._hooks.spawn, pid)
-        return Forked(order.spirit, now())
 
     def _kill(self, order: do.Kill) -> None:
         member = self._crew.alive(order.spirit)

@@ -24,16 +24,19 @@ class Inheritance:
     board: Board
     bell: Doorbell
     signals: tuple[tuple[int, int], ...]  # what to make of those that the manager changed
-    life: int  # this spirit's own end of a pipe whose end is the manager's end; -1: there is none
-    keep: Collection[int]  # the user's and the log's descriptors; all others are closed
+    keep: tuple[int, ...]  # the user's descriptors, stdio and the doorbell; but for the log's, all others are closed
     stdio: int | None  # where stdout and stderr go, unless they stay
     nofile: tuple[int, int] | None  # the limits to go back to, when the manager raised its own
 
 
-def be_born(given: Inheritance, seat: int, mask: set[int], awaken: Callable[[Page], OnQuit]) -> None:
+def be_born(
+    given: Inheritance, seat: int, life_end: int, mask: set[int], log: Collection[int], awaken: Callable[[Page], OnQuit]
+) -> None:
     """From a copy of the manager to a spirit. Signals are blocked until the last step.
 
-    ``awaken`` makes the spirit's voice from its page and returns what to call when the spirit is asked to leave.
+    ``life_end`` is its own end of a pipe whose end is the manager's end, -1 where there is none; ``log`` the log's
+    descriptors. ``awaken`` makes the spirit's voice from its page and returns what to call when the spirit is asked to
+    leave.
     """
     # The manager's handlers and wakeup descriptor must not hear our signals.
     inbox.reset(given.signals)
@@ -48,9 +51,9 @@ def be_born(given: Inheritance, seat: int, mask: set[int], awaken: Callable[[Pag
     if given.stdio is not None:
         fds.redirect_stdio(given.stdio)
     # Of the manager's descriptors nothing stays, of other spirits' nothing.
-    fds.close_all_but((0, 1, 2, given.bell.ring_fileno(), *given.keep, *((given.life,) if given.life >= 0 else ())))
+    fds.close_all_but((*given.keep, *log, max(life_end, 0)))
     # The same through the life pipe, which also holds where PDEATHSIG is lost by a change of user.
-    life.follow(given.life)
+    life.follow(life_end)
     fds.restore_limit(given.nofile)
     gc.enable()
     on_quit = awaken(page)
