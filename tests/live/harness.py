@@ -269,11 +269,11 @@ class Stage:
         wait_until(ended, timeout, f"the end of {pid}")
         return self._codes[pid] if process is None else process.returncode
 
-    def assert_nothing_is_left(self) -> None:
+    def assert_nothing_is_left(self, limit: float = 2.0) -> None:
         """No process of a ghost that has ended lives on; orphans have come to this process."""
         others = {pid for pid, process in self._processes.items() if process.poll() is None}
         try:
-            wait_until(lambda: not reap_zombies(self._before | set(self._processes)), 2.0, "no orphan")
+            wait_until(lambda: not reap_zombies(self._before | set(self._processes)), limit, "no orphan")
         except AssertionError:
             left = reap_zombies(self._before | set(self._processes)) - others
             assert not left, f"left behind: {left}; the log:\n{self.log()[-6000:]}"
