@@ -141,10 +141,6 @@ def test_a_spirit_that_has_ticked_did_not_die_before_it_was_ready_even_if_nobody
     assert subject.quit() == 0
 
 
-@pytest.mark.xfail(
-    reason="a decision of the core: before the pool was whole a life shorter than young ends the ghost, too",
-    strict=True,
-)
 def test_a_short_job_of_a_spirit_that_was_ready_does_not_end_a_pool_that_was_never_whole(stage: Stage) -> None:
     subject = stage.run(TICKS_ONCE, young=1.0, whole=False)
     subject.wait_notes("begin", 3, timeout=5.0)

@@ -72,7 +72,7 @@ MOVES: Final[dict[Phase, dict[Move, Phase]]] = {
     Phase.GONE: {},
 }
 
-SERVING: Final = frozenset({Phase.SPAWNING, Phase.BOOTING, Phase.READY})  # holds, or will hold, a place in the pool
+SERVING: Final = (Phase.SPAWNING, Phase.BOOTING, Phase.READY)  # holds, or will hold, a place in the pool
 ALIVE: Final = frozenset(Phase) - {Phase.SPAWNING, Phase.GONE}  # has a process
 
 

@@ -177,7 +177,7 @@ class Pool:
         record.move(Move.LEAVE, now, self._policy.graceful_timeout)
         record.reason = Reason.OWN_WISH
         if now - record.born < self._policy.young:
-            self._died_early(record, f"it left {now - record.born:.1f} s after its fork", now)
+            self._died_early(record, f"it left {now - record.born:.1f} s after its fork", now, was_ready=True)
 
     def _heard(self, record: Record | None, beat: fact.Beat, now: float) -> None:
         if record is None:
@@ -199,17 +199,16 @@ class Pool:
         self._orders.append(do.Bury(record.spirit, reason, exit, age))
         if early:
             when = "before it was ready" if phase is Phase.BOOTING else f"{age:.1f} s after its fork"
-            self._died_early(record, f"it ended ({exit}) {when}", now)
+            self._died_early(record, f"it ended ({exit}) {when}", now, was_ready=phase is Phase.READY)
 
-    def _died_early(self, record: Record, what: str, now: float) -> None:
+    def _died_early(self, record: Record, what: str, now: float, *, was_ready: bool) -> None:
         self._totals.early_deaths += 1
         how = f"spirit {record.spirit} (seat {record.seat}) died early: {what}"
         if self._mode is not _Mode.RUNNING or record.generation != self._rollout.wanted:
             return  # nobody is going to replace it
-        if not self._was_whole:
-            self._give_up(
-                do.Halt(ExitCode.BOOT_FAILED, Reason.EARLY_DEATH, f"{how}, and the pool was never whole before")
-            )
+        if not (self._was_whole or was_ready):
+            detail = f"{how}, and the pool was never whole before"
+            self._give_up(do.Halt(ExitCode.BOOT_FAILED, Reason.EARLY_DEATH, detail))
         elif self._rollout.is_running:
             self._rollout.fail(how)
         else:
@@ -252,7 +251,8 @@ class Pool:
                     self._rouse(record, Reason.SILENT, now - record.beat, now)
                 case Phase.BOOTING:
                     self._rouse(record, Reason.SLOW_BOOT, now - record.born, now)
-                    self._died_early(record, f"it was not ready after {now - record.born:.1f} s", now)
+                    what = f"it was not ready after {now - record.born:.1f} s"
+                    self._died_early(record, what, now, was_ready=False)
                 case Phase.LEAVING:
                     self._kill(record, Reason.SLOW_LEAVE, now)
                 case Phase.SILENT:

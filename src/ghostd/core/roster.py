@@ -77,11 +77,13 @@ class Roster:
     def tally(self, generation: Generation) -> Tally:
         """Counts come from the thing counted, each time anew."""
         tally = Tally()
+        working, leaving = Phase.READY, Phase.LEAVING  # looked up once: a member of an Enum is slow to reach in 3.11
         for record in self._records.values():
-            if record.phase is Phase.LEAVING:
+            phase = record.phase
+            if phase is leaving:
                 tally.leaving += 1
-            elif record.phase in SERVING:
-                ready = record.phase is Phase.READY
+            elif phase in SERVING:
+                ready = phase is working
                 if record.generation == generation:
                     tally.ready += ready
                     tally.coming += not ready

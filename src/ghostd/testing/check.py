@@ -17,8 +17,8 @@ from ghostd.core.actions import News, Reason
 from ghostd.core.phases import Phase
 from ghostd.core.policy import Policy
 from ghostd.core.snapshot import Snapshot
-from ghostd.testing.ledger import ASKABLE, SERVING, Ledger, Life
-from ghostd.testing.promises import Promise, demand
+from ghostd.testing.ledger import ASKABLE, COUNTED, SERVING, Ledger, Life
+from ghostd.testing.promises import Promise, Violation, demand
 from ghostd.testing.rules import Endings, Generations, Pace
 from ghostd.testing.truth import Truth
 
@@ -47,7 +47,7 @@ class Checker:
             fact.ForkFailed: self._fork_failed,
             fact.Readied: self.ledger.readied,
             fact.Left: self._left,
-            fact.BoardRead: self._heard,
+            fact.BoardRead: self.ledger.heard,
             fact.Exited: self._exited,
             fact.StopAsked: lambda event, now: self.endings.stop(now, graceful=event.graceful),
             fact.ReloadAsked: lambda _event, _now: self.generations.ask(),
@@ -67,36 +67,36 @@ class Checker:
     # ── a batch, in three parts ──
     def told(self, events: Sequence[fact.Event], now: float) -> None:
         """The pool is about to be told this."""
+        kinds = [type(event) for event in events]
         late = now - self._deadline
-        noticed = late >= NOTICED
-        for event in events:
-            noticed = noticed or type(event) is fact.Continued
+        noticed = late >= NOTICED or fact.Continued in kinds
         self.truth.settle(noticed=noticed)
         given = now - self._awake if noticed else late if late >= NOISE else 0.0
         self.ledger.give(given)
         self.endings.give(given)
         self._awake = now
-        self._spawned = self._read = False
-        for event in events:
-            self._on[type(event)](event, now)
+        self._spawned = False
+        self._read = fact.BoardRead in kinds
+        for kind, event in zip(kinds, events, strict=True):
+            self._on[kind](event, now)
 
     def ordered(self, actions: Sequence[do.Action], now: float) -> None:
         """The pool has ordered this."""
         for action in actions:
-            demand(not self.endings.halted, Promise.HALT, action)
+            if self.endings.halted:
+                raise Violation(Promise.HALT, action)
             self._on[type(action)](action, now)
-        ledger, stopping = self.ledger, self.endings.stopping
-        demand(not ledger.ended, Promise.BURIAL, ledger.ended)
+        stopping, ready = self.endings.stopping, self.ledger.count(Phase.READY)
+        demand(not self.ledger.ended, Promise.BURIAL, self.ledger.ended)
         if self._spawned:
             self._check_room()
-        if ledger.ready >= self.wanted and not stopping:
-            self.was_whole = True
+        self.was_whole = self.was_whole or (ready >= self.wanted and not stopping)
         self.endings.settle()
         self.generations.settle(can_begin=self.was_whole and not stopping)
-        self.pace.settle(now, ledger.ready)
+        self.pace.settle(now, ready)
 
-    def settled(self, deadline: float | None, now: float, *, acted: bool, awaits: bool) -> None:
-        """The pool wants to be called by then. ``acted``: it has ordered something; ``awaits``: there are outcomes."""
+    def settled(self, deadline: float | None, now: float, *, acted: bool) -> None:
+        """The pool, which has ordered something if it ``acted``, wants to be called by then."""
         self._deadline = by = math.inf if deadline is None else deadline
         if self.endings.halted:
             return
@@ -105,10 +105,13 @@ class Checker:
             last = life.due + given - life.mark
             if last < first:
                 first = last
-                demand(now <= last + _SLACK, Promise.FOUND, life) if now > last else None
-        demand(by <= first + _SLACK, Promise.DEADLINE, f"deadline {by}, first limit {first}")
-        demand(by > now or acted or not self._read, Promise.PROGRESS, f"deadline {by} again at {now}")
-        if not awaits:
+                if now > last + _SLACK:
+                    raise Violation(Promise.FOUND, f"{life}, at {now}")
+        if by > first + _SLACK:
+            raise Violation(Promise.DEADLINE, f"deadline {by}, first limit {first}")
+        if by <= now and self._read and not acted:
+            raise Violation(Promise.PROGRESS, f"deadline {by} again at {now}")
+        if not self.ledger.awaits:
             self.endings.check_bound(by)
 
     def agrees(self, snapshot: Snapshot) -> None:
@@ -116,11 +119,13 @@ class Checker:
         ledger = self.ledger
         told = {view.spirit: (view.seat, view.generation, view.phase) for view in snapshot.spirits}
         kept = {life.spirit: (life.seat, life.generation, life.phase) for life in ledger.lives.values()}
-        demand(told == kept, Promise.SNAPSHOT, f"{told} told, {kept} kept")
+        if told != kept:
+            raise Violation(Promise.SNAPSHOT, f"{told} told, {kept} kept")
         totals = snapshot.totals
         facts = (snapshot.wanted, snapshot.ready, snapshot.generation, totals.forked, totals.ended)
-        books = (self.wanted, ledger.ready, self.generations.wanted, ledger.births, ledger.burials)
-        demand(facts == books, Promise.SNAPSHOT, f"{facts} told, {books} kept")
+        books = (self.wanted, ledger.count(Phase.READY), self.generations.wanted, ledger.births, ledger.burials)
+        if facts != books:
+            raise Violation(Promise.SNAPSHOT, f"{facts} told, {books} kept")
 
     # ── events ──
     def _fork_failed(self, event: fact.ForkFailed, now: float) -> None:
@@ -133,26 +138,22 @@ class Checker:
             return
         self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
         if now - life.born < self.policy.young:
-            self._early(life, now)
+            self._early(life, now, was_ready=True)
         else:
             self.pace.fresh(now)
-
-    def _heard(self, event: fact.BoardRead, now: float) -> None:
-        self._read = True
-        self.ledger.heard(event, now)
 
     def _exited(self, event: fact.Exited, now: float) -> None:
         life = self.ledger.lives[event.spirit]
         phase = self.ledger.exited(event, now)
         if phase is Phase.BOOTING or (phase is Phase.READY and now - life.born < self.policy.young):
-            self._early(life, now)
+            self._early(life, now, was_ready=phase is Phase.READY)
         else:
             self.pace.fresh(now)
 
-    def _early(self, life: Life, now: float) -> None:
+    def _early(self, life: Life, now: float, *, was_ready: bool) -> None:
         self.pace.early_death(now, self.most_wanted + self.policy.spare)
-        if not self.was_whole and not self.endings.stopping:
-            self.endings.fail(now, f"{life} died early")
+        if not (self.was_whole or was_ready or self.endings.stopping):
+            self.endings.fail(now, life)
 
     def _scaled(self, event: fact.ScaleAsked, now: float) -> None:
         if not self.endings.stopping:
@@ -164,54 +165,55 @@ class Checker:
     def _spawn(self, order: do.Spawn, now: float) -> None:
         wanted = self.generations.wanted
         demand(not self.endings.stopping, Promise.STOP_FIRST, order)
-        demand(order.generation == wanted, Promise.GENERATION, f"{order}, wanted is {wanted}")
+        demand(order.generation == wanted, Promise.GENERATION, order)
         self.ledger.enter(order, now)
         self._spawned = True
 
     def _check_room(self) -> None:
-        ledger, spare, wanted = self.ledger, self.policy.spare, self.wanted
-        living = ledger.counted
-        demand(living <= wanted + spare, Promise.ROOM, f"{living} living, {wanted} wanted, {spare} spare")
-        if self.generations.fallback is None and not any(map(self._is_stale, ledger.lives.values())):
-            most = wanted + min(ledger.counts[Phase.LEAVING], spare)
-            demand(living <= most, Promise.REST, f"{living} living, {wanted} wanted, at most {most}")
+        spare, wanted, living = self.policy.spare, self.wanted, self.ledger.count(*COUNTED)
+        if living > wanted + spare:
+            raise Violation(Promise.ROOM, f"{living} living, {wanted} wanted, {spare} spare")
+        if self.generations.fallback is None and not any(map(self._is_stale, self.ledger.lives.values())):
+            most = wanted + min(self.ledger.count(Phase.LEAVING), spare)
+            if living > most:
+                raise Violation(Promise.REST, f"{living} living, {wanted} wanted, at most {most}")
 
     def _is_stale(self, life: Life) -> bool:
         return life.generation != self.generations.wanted and life.phase in SERVING
 
     def _ask(self, order: do.Ask, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
-        demand(life.phase in ASKABLE, Promise.LADDER, f"{order}: {life}")
+        demand(life.phase in ASKABLE, Promise.LADDER, (order, life))
         stopping = self.endings.stopping
-        demand(stopping == (order.reason is Reason.STOP), Promise.LADDER, f"{order}: {life}")
+        demand(stopping == (order.reason is Reason.STOP), Promise.LADDER, (order, life))
         if order.reason in (Reason.RELOAD, Reason.RELOAD_FAILED):
-            demand(self._is_stale(life), Promise.RELOAD, f"{order}: {life}")
+            demand(self._is_stale(life), Promise.RELOAD, (order, life))
         if life.phase is Phase.READY and not stopping:
-            left, wanted = self.ledger.ready - 1, self.wanted
+            left, wanted = self.ledger.count(Phase.READY) - 1, self.wanted
             may_dip = self.policy.spare == 0 and order.reason is not Reason.SURPLUS
-            holds = left >= (wanted - 1 if may_dip else wanted)
-            demand(holds, Promise.CAPACITY, f"{order} leaves {left} ready of {wanted}: {life}")
+            if left < (wanted - 1 if may_dip else wanted):
+                raise Violation(Promise.CAPACITY, f"{order} leaves {left} ready of {wanted}: {life}")
         self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
         self.pace.fresh(now)
 
     def _rouse(self, order: do.Rouse, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
-        demand(life.phase in ASKABLE, Promise.LADDER, f"{order}: {life}")
+        demand(life.phase in ASKABLE, Promise.LADDER, (order, life))
         is_booting = life.phase is Phase.BOOTING
         if is_booting:
             self._check_patience(order, life, self.policy.boot_timeout, now)
         else:
             why = self.truth.why_not_silent(order.spirit, self.policy.silence, now)
-            demand(not why, Promise.NO_FALSE_ALARM, f"{order}: {why}")
+            demand(not why, Promise.NO_FALSE_ALARM, (order, why))
             self.pace.fresh(now)
         self.ledger.move(life, Phase.SILENT, now, self.policy.silent_timeout, now)
         if is_booting:
-            self._early(life, now)
+            self._early(life, now, was_ready=False)
 
     def _kill(self, order: do.Kill, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
         asked = life.phase in (Phase.LEAVING, Phase.SILENT)
-        demand(asked or (self.endings.at_once and life.phase in ASKABLE), Promise.LADDER, f"{order}: {life}")
+        demand(asked or (self.endings.at_once and life.phase in ASKABLE), Promise.LADDER, (order, life))
         if not self.endings.at_once and not self.endings.is_late(self.truth, now):
             policy = self.policy
             limit = policy.graceful_timeout if life.phase is Phase.LEAVING else policy.silent_timeout
@@ -220,20 +222,20 @@ class Checker:
 
     def _abandon(self, order: do.Abandon, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
-        demand(life.phase is Phase.KILLED, Promise.LADDER, f"{order}: {life}")
+        demand(life.phase is Phase.KILLED, Promise.LADDER, (order, life))
         if not self.endings.stopping:
             self._check_patience(order, life, self.policy.kill_timeout, now)
         self.ledger.move(life, Phase.LOST, now, math.inf, now)
 
     def _check_patience(self, order: do.Action, life: Life, limit: float, now: float) -> None:
         ran = self.truth.ran(life.since, now)
-        demand(ran >= limit - _SLACK, Promise.PATIENCE, f"{order} after {ran} of {limit}: {life}")
+        demand(ran >= limit - _SLACK, Promise.PATIENCE, (order, "ran for", ran, life))
 
     def _announce(self, order: do.Announce, now: float) -> None:
         match order.news:
             case News.RELOADING:
                 self.pace.fresh(now, self.wanted)
-                self.was_whole = self.was_whole or self.ledger.ready >= self.wanted
+                self.was_whole = self.was_whole or self.ledger.count(Phase.READY) >= self.wanted
                 self.generations.begin(was_whole=self.was_whole)
             case News.RELOADED:
                 self._check_reloaded(order)
@@ -248,10 +250,10 @@ class Checker:
         lives = list(self.ledger.lives.values())
         new = sum(life.phase is Phase.READY and not self._is_stale(life) for life in lives)
         old = [life for life in lives if self._is_stale(life)]
-        demand(new >= self.wanted and not old, Promise.RELOAD, f"{order}: {new} new ones ready, old ones {old}")
+        demand(new >= self.wanted and not old, Promise.RELOAD, (order, new, old))
 
     def _halt(self, order: do.Halt, _now: float) -> None:
         lives = self.ledger.lives.values()
         living = [life for life in lives if life.phase is not Phase.LOST]
-        demand(not living, Promise.HALT, f"{order}, but {living}")
+        demand(not living, Promise.HALT, (order, living))
         self.endings.halt(order, lost=bool(lives))

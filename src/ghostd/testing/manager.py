@@ -205,8 +205,7 @@ class Manager:
 
     # ── handle ──
     def _handle(self, events: Sequence[fact.Event], now: float) -> list[do.Action]:
-        for event in events:
-            self.history.append((now, "the board is read" if type(event) is fact.BoardRead else event))
+        self.history += [(now, event) for event in events]
         checker = self.checker
         checker.told(events, now)
         try:
@@ -215,10 +214,9 @@ class Manager:
             snapshot = None if self.batches % _LOOKS_EVERY else self.pool.snapshot(now)
         except _RAISED as error:
             raise Violation(Promise.SOUND, repr(error)) from error
-        for action in actions:
-            self.history.append((now, action))
+        self.history += [(now, action) for action in actions]
         checker.ordered(actions, now)
-        checker.settled(deadline, now, acted=bool(actions), awaits=any(type(a) is do.Spawn for a in actions))
+        checker.settled(deadline, now, acted=bool(actions))
         if snapshot is not None:
             checker.agrees(snapshot)
         self._deadline = FOREVER if deadline is None else deadline

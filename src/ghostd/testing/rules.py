@@ -11,7 +11,7 @@ from ghostd.core.actions import Reason
 from ghostd.core.phases import Generation
 from ghostd.core.policy import Policy
 from ghostd.errors import ExitCode
-from ghostd.testing.promises import Promise, demand
+from ghostd.testing.promises import Promise, Violation, demand
 from ghostd.testing.truth import Truth
 
 _SLACK = 1e-6
@@ -66,7 +66,7 @@ class Endings:
         self.began = 0.0
         self._by = math.inf
         self._told: bool | None = None  # graceful, as the pool has said it
-        self._cause = ""
+        self._cause: object = None
 
     def stop(self, now: float, *, graceful: bool) -> None:
         """A stop was asked for; only a step from graceful to at once changes anything later."""
@@ -76,7 +76,7 @@ class Endings:
         elif not graceful and not self.at_once:
             self.at_once, self._by = True, min(self._by, now + 1.0)
 
-    def fail(self, now: float, cause: str) -> None:
+    def fail(self, now: float, cause: object) -> None:
         """The pool has to give up."""
         self.stopping = self.at_once = True
         self.code, self._cause = ExitCode.BOOT_FAILED, cause
@@ -90,17 +90,17 @@ class Endings:
         """The pool says that the shutdown begins."""
         if order.reason is Reason.GAVE_UP and not self.stopping:
             patience = self.policy.give_up_after
-            demand(patience > 0.0 and now - barren_since >= patience - _SLACK, Promise.CODE, f"{order}: too soon")
+            demand(patience > 0.0 and now - barren_since >= patience - _SLACK, Promise.CODE, (order, "too soon"))
             self.fail(now, "no spirit stays alive")
-        demand(self.stopping, Promise.CODE, f"{order} without a reason")
-        demand(self._told is not order.graceful, Promise.CODE, f"{order} again")
+        demand(self.stopping, Promise.CODE, (order, "without a reason"))
+        demand(self._told is not order.graceful, Promise.CODE, (order, "again"))
         self._told = order.graceful
 
     def settle(self) -> None:
         """At the end of a batch: what has to end has begun to."""
         if self.stopping and not self.halted:
             promise = Promise.BOOT if self.code is ExitCode.BOOT_FAILED else Promise.STOP_BOUND
-            demand(self._told is not self.at_once and self._told is not None, promise, f"not begun: {self._cause}")
+            demand(self._told is (not self.at_once), promise, ("not begun", self._cause))
 
     def is_late(self, truth: Truth, now: float) -> bool:
         """Whether the limit of a graceful stop is over."""
@@ -108,14 +108,14 @@ class Endings:
 
     def check_bound(self, next_call: float) -> None:
         """The pool, not at its end yet, wants to be called again then."""
-        if self.stopping:
-            demand(next_call <= self._by, Promise.STOP_BOUND, f"goes on until {next_call}, limit is {self._by}")
+        if self.stopping and next_call > self._by:
+            raise Violation(Promise.STOP_BOUND, f"goes on until {next_call}, limit is {self._by}")
 
     def halt(self, order: do.Halt, *, lost: bool) -> None:
         """The pool says that it has ended."""
-        demand(self.stopping, Promise.CODE, f"{order} without a reason")
+        demand(self.stopping, Promise.CODE, (order, "without a reason"))
         code = ExitCode.SYSTEM if lost else self.code
-        demand(order.code is code, Promise.CODE, f"{order}, and {code!r} would be true: {self._cause}")
+        demand(order.code is code, Promise.CODE, (order, "the truth is", code, self._cause))
         self.halted = True
 
 
@@ -144,7 +144,8 @@ class Pace:
         while fresh and fresh[0] < now - _MINUTE:
             fresh.popleft()
         most = (len(fresh) + places) * self._ramp + places * self._at_rest
-        demand(len(deaths) <= most, Promise.BACKOFF, f"{len(deaths)} early deaths in a minute, at most {most:.0f}")
+        if len(deaths) > most:
+            raise Violation(Promise.BACKOFF, f"{len(deaths)} early deaths in a minute, at most {most:.0f}")
 
     def settle(self, now: float, ready: int) -> None:
         """At the end of a batch."""

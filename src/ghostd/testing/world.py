@@ -18,6 +18,7 @@ from enum import Enum
 from random import Random
 from typing import Final
 
+from ghostd.core import events as fact
 from ghostd.core.phases import Phase
 from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
@@ -89,7 +90,7 @@ class World:
             self._run(self._report.steps + steps)
         except Violation as violation:
             violation.place = f"seed {self.seed}, step {self._report.steps}, {self.mode.value}: "
-            violation.events = [f"  {at:.6f} {what}" for at, what in self.manager.history]
+            violation.events = [_line(at, what) for at, what in self.manager.history]
             raise
         return self._report
 
@@ -156,11 +157,15 @@ class World:
         gap = policy.silence + 1.0 + self.nemesis.scale * 3.0  # credit for the last freeze
         leave = policy.graceful_timeout + policy.kill_timeout
         found = max(policy.boot_timeout * 1.2, policy.silence * 5.0) + policy.silent_timeout + policy.kill_timeout
-        living = max(counts.counted, self.manager.checker.wanted)
+        living = max(len(counts.lives), self.manager.checker.wanted)
         rounds = 1 + math.ceil(living / max(policy.spare, 1))
         reload = rounds * (leave + _GOOD_BOOT) + found
         waits = 2.0 * policy.backoff_most + policy.intensity_period
         return 3.0 * gap + 2.0 * found + leave + waits + 3.0 * reload
+
+
+def _line(at: float, what: object) -> str:
+    return f"  {at:.6f} {'the board is read' if isinstance(what, fact.BoardRead) else what}"
 
 
 if __name__ == "__main__":

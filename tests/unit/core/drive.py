@@ -22,11 +22,11 @@ BY_KILL = Exit(signal=9)
 SILENCE = 55.0  # seconds: heartbeat_interval + heartbeat_timeout, as by default
 
 
-def pool(spirits: int = 2, spare: int = 1, **options: Any) -> Pool:
+def pool(spirits: int = 2, spare: int = 1, **options: Any) -> Pool:  # noqa: ANN401  any option of Policy
     return Pool(Policy(spirits=spirits, spare=spare, **options), 0.0)
 
 
-def whole(spirits: int = 2, spare: int = 1, **options: Any) -> Pool:
+def whole(spirits: int = 2, spare: int = 1, **options: Any) -> Pool:  # noqa: ANN401
     """A pool whose spirits, from 1 on, were forked at 0 and are ready at 0."""
     made = pool(spirits, spare, **options)
     made.handle([], 0.0)
@@ -92,7 +92,7 @@ def due(made: Pool, now: float) -> float:
 
 
 def settle(made: Pool, orders: Sequence[Action], now: float) -> list[Action]:
-    """Do at once what was ordered: forks succeed and are ready, whoever is asked or killed ends. Until nothing is left."""
+    """Do at once what was ordered, until nothing is left: forks succeed and are ready, whoever is asked ends."""
     told: list[Action] = list(orders)
     while orders:
         events: list[Event] = []
