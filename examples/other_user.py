@@ -4,7 +4,7 @@ Run:   sudo python examples/other_user.py start     (USER_TO_BE=www-data picks a
 Seen:  journalctl -t other_user, or /var/log/daemon.log, names the user it has become; ``id -nG USER`` has its groups.
        Without the right to change the user, ``start`` says so and ends with exit code 77.
 
-The pidfile is written before the rights are given away: it belongs to the user the daemon lives as.
+The pidfile is root's: it is written before the rights are given away, and ``stop``, run by root, clears it away.
 """
 
 import os

@@ -47,7 +47,7 @@ class Example:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=20,
             check=False,
         )
         assert done.returncode == code, (done.stdout, done.stderr, self.log)
@@ -280,7 +280,7 @@ IN_A_NAMESPACE = """
     for node in null zero full random urandom; do touch "$1/$node"; mount --bind "/dev/$node" "$1/$node"; done
     ln -s /proc/self/fd "$1/fd"
     touch "$1/log"; mount --bind "$2" "$1/log"
-    mount --bind "$1" /dev
+    mount --rbind "$1" /dev
     shift 2
     exec "$@"
 """
