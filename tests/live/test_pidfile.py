@@ -262,9 +262,6 @@ def test_a_reload_leaves_the_pidfile_as_it_is(stage: Stage) -> None:
     assert subject.quit() == 0
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the guard around hooks turns a forked child's SystemExit into a second manager"
-)
 def test_a_child_that_a_hook_forks_and_that_exits_does_not_remove_the_pidfile(stage: Stage) -> None:
     subject = stage.run(FORKS_IN_A_HOOK, spirits=1, whole=False)
     subject.wait_notes("forked", timeout=3.0)

@@ -66,6 +66,7 @@ class Performer:
         self._hooks = hooks
         self._log = log
         self.halted: do.Halt | None = None
+        self._pid = os.getpid()
         self.failed_hooks = 0
         self.last_words = ""  # of the last spirit that left any
 
@@ -84,6 +85,9 @@ class Performer:
             self.failed_hooks += 1
             name = getattr(hook, "__name__", repr(hook))
             self._log.exception(f"Hook {name} failed (failure {self.failed_hooks}), the pool goes on", error)
+        finally:
+            if os.getpid() != self._pid:
+                os._exit(ExitCode.FAILED)  # a child that the hook has forked and not ended: no second manager
 
     def _launch(self, order: do.Spawn) -> Event:
         try:
