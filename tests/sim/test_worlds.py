@@ -1,4 +1,4 @@
-"""The pool against a simulated world: fixed seeds on every run, fresh ones on demand, and proof that a check can fail."""
+"""The pool against a simulated world: fixed seeds on every run, fresh ones on demand; and checks that can fail."""
 
 import os
 import time
