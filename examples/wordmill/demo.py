@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,8 @@ class Ghost:
         """Run ``ghostd VERB`` and return what it said; CalledProcessError when it failed."""
         options = {"--pidfile": self.pidfile, "--logfile": self.log, "--spirits": self.spirits, **TIMES}
         flags = [str(part) for option in options.items() for part in option]
-        environ = {**os.environ, "WORDMILL_QUEUE": self.queue, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environ = {**os.environ, "WORDMILL_QUEUE": self.queue, "PYTHONPATH": path}
         words = [sys.executable, "-m", "ghostd", verb, TARGET, *flags]
         done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=LIMIT, check=False)
         if done.returncode:
@@ -101,6 +103,7 @@ class Findings:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do the whole demonstration; 0 when everything is proved."""
     chosen = _arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the ghost is stopped then, too
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wordmill-")))
         paths = corpus(chosen.files)
@@ -108,8 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ghost = Ghost(place, chosen.queue or str(place / "queue.db"), chosen.spirits)
         queue = stack.enter_context(open_queue(ghost.queue))
         queue.fill(paths, rounds)
+        if done := queue.progress().done:
+            print(f"{ghost.queue}: {done} jobs are done already; give it an empty database", file=sys.stderr)
+            return 1
         print(f"{len(paths)} files, {rounds} times, are {len(paths) * rounds} jobs; --seed {chosen.seed}", flush=True)
         reference = _start_reference(place / "reference.json", chosen.files)
+        stack.callback(reference.wait)
         stack.callback(reference.kill)
         findings = Findings()
         try:
@@ -178,11 +185,10 @@ def _beat(nemesis: Nemesis, queue: Queue, shown: Display, findings: Findings) ->
         shown.show(View(progress.done, progress.files, pool))
         if progress.done == progress.files:
             return
-        struck = nemesis.strike(progress.done / progress.files)
-        if struck:
+        while struck := nemesis.strike(progress.done / progress.files):
             findings.sent[struck[0]] += 1
             shown.say(struck[1])
-        time.sleep(0.1)
+        time.sleep(0.05)
     findings.wrong.append(f"only {progress.done} of {progress.files} jobs were done after {LIMIT:g} s")
 
 

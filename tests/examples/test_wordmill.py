@@ -15,7 +15,7 @@ from examples.wordmill.demo import Ghost
 from examples.wordmill.nemesis import PORTION, Blow, Nemesis, Planned, plan, spirits_of
 from examples.wordmill.queues import open_queue
 from examples.wordmill.reference import compute, differences, load, main, save
-from examples.wordmill.tally import corpus
+from examples.wordmill.tally import corpus, tally
 from tests.support import is_alive, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +107,31 @@ def test_a_demonstration_whose_ghost_does_not_start_says_why_and_fails(tmp_path:
     done = _demo(*SHORT, "--queue", str(tmp_path / "queue.db"), "--spirits", "-1")
     assert done.returncode == 1
     assert "spirits" in done.stderr
+
+
+def test_a_queue_that_was_worked_on_before_is_refused(tmp_path: Path) -> None:
+    with open_queue(str(tmp_path / "q")) as queue:
+        queue.fill(corpus(files=2))
+        job = queue.claim()
+        assert job is not None
+        assert queue.complete(job, tally(job.path))
+    done = _demo("--files", "2", "--rounds", "1", "--queue", str(tmp_path / "q"))
+    assert done.returncode == 1
+    assert "1 jobs are done already" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_demonstration_that_is_ended_takes_its_ghost_with_it(tmp_path: Path) -> None:
+    words = [sys.executable, "-u", "-m", "examples.wordmill.demo", "--files", "50", "--rounds", "100"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        manager = next(int(line.split()[1]) for line in demo.stdout if line.startswith("Running "))
+        demo.terminate()
+        demo.stdout.read()
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert not is_alive(manager)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_reference_can_be_computed_and_compared_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
