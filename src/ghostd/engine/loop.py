@@ -68,9 +68,10 @@ class Manager:
     def _wait(self) -> None:
         moment = now()
         due = min(self._due(moment), self._next_pulse, moment + _LONGEST_WAIT)
-        if self._pulse is not None:
+        timeout = 0.0 if self._events else max(due - moment, 0.0)
+        if self._pulse is not None and timeout:
             self._performer.guarded(self._hooks.waitup)
-        ready = self._poller.wait(0.0 if self._events else max(due - moment, 0.0))
+        ready = self._poller.wait(timeout)
         moment = now()
         for gather in ready:
             self._events += gather(moment)

@@ -6,6 +6,7 @@ told of, with their number, as soon as one can be written again.
 
 from __future__ import annotations
 
+import traceback  # up here: a ghost that became another user may not be able to read it any more
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ghostd.errors import OptionError
@@ -87,8 +88,6 @@ class Log:
     def exception(self, text: str, error: BaseException, /, **fields: object) -> None:
         """Write an error record with the traceback behind it, in one piece."""
         if self._threshold >= LEVELS["error"]:
-            import traceback  # noqa: PLC0415  8 ms that are due only when something went wrong
-
             more = "".join(traceback.format_exception(error)).splitlines()
             self._put("error", text, fields, tuple(more))
 
