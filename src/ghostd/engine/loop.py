@@ -40,6 +40,7 @@ class Manager:
         self._pulse = pulse
         self._next_pulse = now() if pulse is not None else math.inf
         self._events: list[Event] = []
+        self._has_spawned = False  # the first turn does not wait
         self._adopts = os.getpid() == 1  # orphans of the whole container end here
 
     def post(self, event: Event) -> None:
@@ -63,13 +64,14 @@ class Manager:
             batch.append(self._crew.read_board(moment))  # who is idle now is the one to let go
         orders = self.pool.handle(batch, moment)
         self._events += self._performer.perform(orders)
+        self._has_spawned = True
         self._beat_pulse(moment)
 
     def _wait(self) -> None:
         moment = now()
         due = min(self._due(moment), self._next_pulse, moment + _LONGEST_WAIT)
         timeout = 0.0 if self._events else max(due - moment, 0.0)
-        if self._pulse is not None and timeout:
+        if self._pulse is not None and self._has_spawned:
             self._performer.guarded(self._hooks.waitup)
         ready = self._poller.wait(timeout)
         moment = now()

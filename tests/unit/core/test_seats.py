@@ -1,0 +1,34 @@
+"""Seats and the first spawns: who sits where, and how many are made."""
+
+from ghostd.core import actions as do
+from tests.unit.core.drive import BY_KILL, exited, forked, of, pool, readied, seats, whole
+
+
+def test_the_first_call_orders_as_many_spirits_as_are_wanted_in_the_lowest_seats() -> None:
+    orders = pool(spirits=3).handle([], 0.0)
+    assert of(do.Spawn, orders) == [1, 2, 3]
+    assert seats(orders) == [0, 1, 2]
+
+
+def test_the_seat_of_a_spirit_that_ended_is_the_next_to_be_taken() -> None:
+    made = whole(spirits=3)
+    orders = made.handle([exited(2, 5.0, BY_KILL)], 5.0)
+    assert of(do.Bury, orders) == [2]
+    assert of(do.Spawn, orders) == [4]
+    assert seats(orders) == [1]
+
+
+def test_of_several_free_seats_the_lowest_is_taken_first() -> None:
+    made = whole(spirits=4)
+    orders = made.handle([exited(4, 5.0), exited(1, 5.0), exited(3, 5.0)], 5.0)
+    assert seats(orders) == [0, 2, 3]
+
+
+def test_ten_thousand_lives_need_no_more_seats_than_the_pool_has() -> None:
+    made, newest, now = whole(spirits=1), 1, 0.0
+    for _ in range(10_000):
+        now += 5.0
+        orders = made.handle([exited(newest, now)], now)
+        (newest,) = of(do.Spawn, orders)
+        assert seats(orders) == [0]
+        made.handle([forked(newest, now), readied(newest, now)], now)
