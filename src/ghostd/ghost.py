@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, stopping
@@ -183,7 +183,7 @@ class Ghost:
         try:
             return self._answer(word, signal_number)
         except GhostdError as error:
-            sys.stderr.write(f"{self.name}: {error}\n")
+            _say(sys.stderr, f"{self.name}: {error}")
             return error.code
 
     def set_uid(self, user: str | int) -> None:
@@ -202,6 +202,7 @@ class Ghost:
     def _live(self) -> int:
         """From settling to cleanup, whatever happens between: the exit code."""
         self._inbox = Inbox(MANAGER_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGER_SIGNALS)  # whoever started it may have blocked some
         try:
             self._settle()
             self._ok = True
@@ -267,7 +268,7 @@ class Ghost:
             self.log.exception(f"Ghost process {os.getpid()} failed", cause)
         self._failure = text
         if not self._daemonized:
-            sys.stderr.write(f"{self.name}: {text}\n")
+            _say(sys.stderr, f"{self.name}: {text}")
         return error.code
 
     def _tell_starter(self, code: int) -> None:
@@ -335,7 +336,7 @@ class Ghost:
         if word == "run":
             return self.run()
         reply = self._reply(word, signal_number)
-        (sys.stderr if reply.is_error else sys.stdout).write(f"{reply.text}\n")
+        _say(sys.stderr if reply.is_error else sys.stdout, reply.text)
         return reply.code
 
     def _reply(self, word: str, signal_number: int) -> lsb.Reply:
@@ -369,6 +370,12 @@ class Ghost:
             identity.become(wanted)
         except PermissionError as error:
             raise DeniedError(str(error)) from error
+
+
+def _say(stream: TextIO | None, text: str) -> None:
+    """Tell whoever listens; a caller that has closed its stdout or stderr still gets the exit code."""
+    if stream is not None:
+        stream.write(f"{text}\n")
 
 
 def _failure(outcome: detach.Outcome) -> GhostdError:

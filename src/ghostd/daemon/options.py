@@ -67,14 +67,25 @@ class DaemonOptions:
     def settled(self, script: str | None = None, cwd: str | None = None) -> "DaemonOptions":
         """The same with a name and absolute paths, as seen from ``cwd``: a daemon changes its directory later."""
         name = self.name or _basename(sys.argv[0] if script is None else script)
-        here = os.getcwd() if cwd is None else cwd
-        pidfile = os.path.normpath(os.path.join(here, self.pidfile or f"{name}.pid"))
-        chdir = os.path.normpath(os.path.join(here, self.chdir))
+        pidfile = _absolute("pidfile", self.pidfile or f"{name}.pid", cwd)
+        chdir = _absolute("chdir", self.chdir, cwd)
         return dataclasses.replace(self, name=name, pidfile=pidfile, chdir=chdir)
 
     def start_limit(self, boot_timeout: float) -> float:
         """How long a start may take, in seconds, when one spirit may take ``boot_timeout``."""
         return boot_timeout + 5.0 if self.start_timeout is None else self.start_timeout
+
+
+def _absolute(option: str, path: str, cwd: str | None) -> str:
+    if os.path.isabs(path):
+        return os.path.normpath(path)
+    try:
+        here = os.getcwd() if cwd is None else cwd
+    except FileNotFoundError:
+        raise OptionError(
+            f"option {option}: {path!r} is not allowed here; the current directory was removed: give an absolute path"
+        ) from None
+    return os.path.normpath(os.path.join(here, path))
 
 
 def _basename(script: str) -> str:
