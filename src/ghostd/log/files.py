@@ -88,9 +88,10 @@ class FileSink:
         if self._is_torn:
             data = b"\n" + data  # the end of a record that did not fit must not become the beginning of this one
         written = os.write(self._fd, data)
-        self._is_torn = written != len(data)
-        if self._is_torn:
+        if written < len(data):
+            self._is_torn = self._is_torn or written > 0
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._is_torn = False
 
     def _ensure(self) -> None:
         if self._fd < 0:

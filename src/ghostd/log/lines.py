@@ -53,6 +53,7 @@ class JsonLines:
         import json  # noqa: PLC0415  2 ms that only those pay who want JSON
 
         self._encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+        self._spell = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
         self._stamp = (-1, "")
 
     def __call__(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> bytes:
@@ -78,10 +79,10 @@ class JsonLines:
         if isinstance(value, str):
             return _whole(value)
         try:
-            encoded = self._encode(value)
-        except (TypeError, ValueError, RecursionError):  # no such type; not a finite number; in a circle
+            self._spell(value).encode()
+        except (TypeError, ValueError, RecursionError):  # no such type; no finite number, half a character; in a circle
             return _whole(str(value))
-        return value if "\\ud" not in encoded else _whole(str(value))
+        return value
 
 
 def plain(text: str, fields: Mapping[str, object]) -> str:

@@ -44,12 +44,11 @@ class StreamSink:
         self._ensure()
         if self._is_torn:
             data = b"\n" + data  # see FileSink
-        if self._must_ask and not _can_write(self._fd):
+        written = self._pass(data)
+        if written < len(data):
+            self._is_torn = self._is_torn or written > 0
             raise BlockingIOError(errno.EAGAIN, "its reader does not read")
-        written = os.write(self._fd, data)
-        self._is_torn = written != len(data)
-        if self._is_torn:
-            raise BlockingIOError(errno.EAGAIN, "its reader does not read")
+        self._is_torn = False
 
     def reopen(self) -> None:
         """Nothing: who opened the stream moves it."""
@@ -71,6 +70,16 @@ class StreamSink:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _pass(self, data: bytes) -> int:
+        """Write as much as goes without waiting; how much that was."""
+        if not self._must_ask:
+            return os.write(self._fd, data)
+        written = 0
+        while written < len(data) and _can_write(self._fd):
+            # A yes is good for so many bytes. Only such pieces of long records may mix, on a pipe that is another user's.
+            written += os.write(self._fd, data[written : written + select.PIPE_BUF])
+        return written
 
     def _ensure(self) -> None:
         if self._of is not None and self._fd < 0:
