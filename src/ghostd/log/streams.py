@@ -77,7 +77,7 @@ class StreamSink:
             return os.write(self._fd, data)
         written = 0
         while written < len(data) and _can_write(self._fd):
-            # A yes is good for so many bytes. Only such pieces of long records may mix, on a pipe that is another user's.
+            # A yes is good for so many bytes. Pieces of longer records may mix, on a pipe that is another user's.
             written += os.write(self._fd, data[written : written + select.PIPE_BUF])
         return written
 
