@@ -64,8 +64,9 @@ class Manager:
             batch.append(self._crew.read_board(moment))  # who is idle now is the one to let go
         orders = self.pool.handle(batch, moment)
         self._events += self._performer.perform(orders)
+        if self._has_spawned:
+            self._beat_pulse(moment)
         self._has_spawned = True
-        self._beat_pulse(moment)
 
     def _wait(self) -> None:
         moment = now()
