@@ -33,7 +33,8 @@ TOLD = {  # in the words of the ghost's log
     "spirits started": r"Spirit \d+ started",
     "of them ended by SIGKILL": r"Spirit \d+ stopped .*killed by SIGKILL",
     "found without a heartbeat": r"Spirit \d+ has no heartbeat",
-    "rolling reloads done": r"Reloaded:",
+    "reloads done": r"Reloaded:",
+    "reloads taken back, because a blow hit the new generation": r"Reload failed:",
     "errors and worse": r"\[(error|crit|alert|emerg)\]",
 }
 LIMIT = 600.0  # seconds after which the demonstration gives up: something hangs
@@ -207,12 +208,15 @@ def _report(ghost: Ghost, queue: Queue, findings: Findings) -> int:
     findings.expect(
         bool(ghost.rotated.exists() and ghost.log.stat().st_size), "the log did not go on after its rotation"
     )
+    told = {text: sum(bool(re.search(pattern, line)) for line in lines) for text, pattern in TOLD.items()}
+    ends = sum(count for text, count in told.items() if text.startswith("reloads"))
+    findings.expect(ends >= findings.sent[Blow.RELOAD], "the log does not say how the reload ended")
     print("\nWhat was done to it:")
     for blow in PORTION:
         print(f"  {findings.sent[blow]:3} x {blow.value}")
     print("What its log says:")
-    for text, pattern in TOLD.items():
-        print(f"  {sum(bool(re.search(pattern, line)) for line in lines):3} {text}")
+    for text, count in told.items():
+        print(f"  {count:3} {text}")
     taken_over = queue.taken_over()
     if taken_over is not None:
         print(f"What the queue says:\n  {taken_over:3} claims of spirits that had died were taken over by others")
