@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, stopping
@@ -45,7 +45,7 @@ class Ghost:
         self._daemonized = False
         self._inbox: Inbox | None = None
         self._reporter: detach.Reporter | None = None
-        self._failure = ""
+        self._failure = self._no_pidfile = ""  # why it failed, why there is none
         self._notifier = Notifier(None)
         self.again(**options)
 
@@ -137,7 +137,7 @@ class Ghost:
         told otherwise.
         """
         self._check_right()
-        if not self._filepid.acquire():
+        if not self._acquire_to_run():
             running = self._filepid.running() or "being started"
             raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
         self.preinit()
@@ -183,7 +183,7 @@ class Ghost:
         try:
             return self._answer(word, signal_number)
         except GhostdError as error:
-            _say(sys.stderr, f"{self.name}: {error}")
+            lsb.say(sys.stderr, f"{self.name}: {error}")
             return error.code
 
     def set_uid(self, user: str | int) -> None:
@@ -231,15 +231,28 @@ class Ghost:
         self._notifier = Notifier.from_environ(os.environ)
         umask = self.config.daemon.umask
         os.umask(umask)
-        if not self._filepid.adopt_after_fork():
-            raise UserError(f"already running with pid {self._filepid.running()} (pidfile {self.pidfile})")
-        self._filepid.save()
+        if not self._no_pidfile:
+            if not self._filepid.adopt_after_fork():
+                raise UserError(f"already running with pid {self._filepid.running()} (pidfile {self.pidfile})")
+            self._filepid.save()
         self.log.open()
+        if self._no_pidfile:
+            self.log.warn(f"Going on without a pidfile: {self._no_pidfile}")
         self.log.give_to(self._identity.uid, self._identity.gid)
         self._become(self._identity)
         set_title(f"{self.name}: manager")
         if self._daemonized:
             detach.settle(chdir=self._chdir, umask=umask, stdio=self.log.fileno())
+
+    def _acquire_to_run(self) -> bool:
+        """Where no file can be made and no pidfile was asked for, as in a container, there is nobody to ask."""
+        try:
+            return self._filepid.acquire()
+        except GhostdError as error:
+            if self.config.daemon.pidfile is not None or not self._filepid.is_out_of_reach():
+                raise
+            self._no_pidfile = str(error)
+            return True
 
     def _pid_of_other(self, limit: float) -> int:
         """Somebody else is starting it, or has just done so."""
@@ -268,7 +281,7 @@ class Ghost:
             self.log.exception(f"Ghost process {os.getpid()} failed", cause)
         self._failure = text
         if not self._daemonized:
-            _say(sys.stderr, f"{self.name}: {text}")
+            lsb.say(sys.stderr, f"{self.name}: {text}")
         return error.code
 
     def _tell_starter(self, code: int) -> None:
@@ -336,7 +349,7 @@ class Ghost:
         if word == "run":
             return self.run()
         reply = self._reply(word, signal_number)
-        _say(sys.stderr if reply.is_error else sys.stdout, reply.text)
+        lsb.say(sys.stderr if reply.is_error else sys.stdout, reply.text)
         return reply.code
 
     def _reply(self, word: str, signal_number: int) -> lsb.Reply:
@@ -370,12 +383,6 @@ class Ghost:
             identity.become(wanted)
         except PermissionError as error:
             raise DeniedError(str(error)) from error
-
-
-def _say(stream: TextIO | None, text: str) -> None:
-    """Tell whoever listens; a caller that has closed its stdout or stderr still gets the exit code."""
-    if stream is not None:
-        stream.write(f"{text}\n")
 
 
 def _failure(outcome: detach.Outcome) -> GhostdError:

@@ -1,4 +1,4 @@
-"""What the commands say and end with, in the words of the ancestor and the codes of LSB. Pure: nothing is printed here.
+"""What the commands say and end with, in the words of the ancestor and the codes of LSB. Pure but for :func:`say`.
 
 Rule: a text for a person who asked goes to stdout, one that tells of a failure to stderr; ``is_error`` says which.
 """
@@ -9,7 +9,7 @@ from ghostd.errors import ExitCode
 
 TYPE_CHECKING = False  # see handle.py
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Final, TextIO
 
 COMMANDS: Final = ("start", "stop", "restart", "reload", "status", "run")
 
@@ -26,6 +26,12 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"Reply({self.text!r}, {self.code!r}, is_error={self.is_error})"
+
+
+def say(stream: TextIO | None, text: str) -> None:
+    """Tell whoever listens; a caller that has closed its stdout or stderr still gets the exit code."""
+    if stream is not None:
+        stream.write(f"{text}\n")
 
 
 def started(pid: int) -> Reply:

@@ -234,6 +234,11 @@ class FilePid:
             self.release()
         return True
 
+    def is_out_of_reach(self) -> bool:
+        """Whether this process can make no file in that place, and nobody else has made one."""
+        is_empty = not os.path.lexists(self.file) and not self._lock.exists()
+        return is_empty and not os.access(os.path.dirname(self.file), os.W_OK, effective_ids=True)
+
     def release(self) -> None:
         """Give the lock back without removing anything: for a starter whose daemon has it, and for a spirit."""
         self.owner = None
