@@ -74,7 +74,10 @@ class StreamSink:
     def _pass(self, data: bytes) -> int:
         """Write as much as goes without waiting; how much that was."""
         if not self._must_ask:
-            return os.write(self._fd, data)
+            try:
+                return os.write(self._fd, data)
+            except BlockingIOError:
+                return 0
         written = 0
         while written < len(data) and _can_write(self._fd):
             # A yes is good for so many bytes. Pieces of longer records may mix, on a pipe that is another user's.

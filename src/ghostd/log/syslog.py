@@ -32,7 +32,8 @@ class SyslogSink:
 
     def __init__(self, ident: str, facility: str, opts: frozenset[str], address: str = ADDRESS) -> None:
         self._address = address
-        self._tag = f"{plain(ident, {})}[%d]: " if "pid" in opts else f"{plain(ident, {})}: "
+        self._ident = plain(ident, {})
+        self._shows_pid = "pid" in opts
         self._facility = FACILITIES[facility] << 3
         self._copies = "perror" in opts
         self._lines = TextLines()
@@ -107,8 +108,8 @@ class SyslogSink:
     def _datagram(self, level: str, text: str) -> bytes:
         severity = min(LEVELS[level], 7)  # syslog has nothing below debug
         stamp = time.strftime("%b %e %H:%M:%S", time.localtime())
-        tag = self._tag % os.getpid() if "%d" in self._tag else self._tag
-        return f"<{self._facility | severity}>{stamp} {tag}{text}".encode()
+        pid = f"[{os.getpid()}]" if self._shows_pid else ""
+        return f"<{self._facility | severity}>{stamp} {self._ident}{pid}: {text}".encode()
 
     def _to_stderr(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...]) -> None:
         if not _write_stderr(self._lines(level, text, fields, more)):
