@@ -26,10 +26,7 @@ def left_in(path: Path) -> list[str]:
 
 
 def started(path: Path) -> FilePid:
-    pidfile = FilePid(path)
-    assert pidfile.acquire()
-    pidfile.save()
-    return pidfile
+    return FilePid(path, autosave=True)
 
 
 # ── saving, loading, removing ──

@@ -34,13 +34,10 @@ def log_to(path: Path | str) -> Log:
 
 def texts(*paths: Path) -> list[str]:
     """The messages in these files, each of which consists of whole lines."""
-    found = []
-    for path in paths:
-        for line in path.read_text().splitlines():
-            whole = LINE.fullmatch(line)
-            assert whole, (path, line[:200])
-            found.append(whole[1])
-    return found
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    whole = [LINE.fullmatch(line) for line in lines]
+    assert all(whole), next(line[:200] for line in lines if not LINE.fullmatch(line))
+    return [match[1] for match in whole if match]
 
 
 def writers(count: int, work: Callable[[int], None]) -> list[int]:
