@@ -179,7 +179,7 @@ def test_it_returns_within_milliseconds_of_the_end(path: Path, stop: Callable[..
                 def end(*_: object) -> None:
                     time.sleep(delay)
                     ended.tell(time.monotonic_ns())
-                    leave()
+                    os.kill(os.getpid(), signal.SIGKILL)  # the end is now, and not once somebody has counted lines
 
                 signal.signal(signal.SIGQUIT, end)
 

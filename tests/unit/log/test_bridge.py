@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import subprocess
 import sys
 from typing import Any
@@ -149,4 +150,5 @@ def test_logging_is_not_loaded_for_those_who_do_not_use_it() -> None:
         "import sys; from ghostd.log import Log, LogOptions; Log(LogOptions(logfile='/dev/null')).info('x');"
         "sys.exit(bool({'logging', 'json', 'socket', 'syslog'} & set(sys.modules)))"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environ)
