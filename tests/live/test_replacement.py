@@ -250,6 +250,32 @@ def test_a_spirit_has_the_limit_of_descriptors_that_the_manager_was_started_with
     assert subject.quit() == 0
 
 
+ENDS_ONCE = """\
+import atexit
+
+class Subject(Prefork):
+    def init(self):
+        atexit.register(note, "atexit")
+        self.file = open("buffered", "w")
+        self.file.write("once\\n")
+        print("printed", end="")
+
+    def spirit(self):
+        note("begin")
+        while self.tick():
+            time.sleep(0.01)
+"""
+
+
+def test_a_spirit_ends_without_running_what_the_manager_has_registered_or_not_yet_written(stage: Stage) -> None:
+    subject = stage.run(ENDS_ONCE)
+    kill_one(subject, signal.SIGQUIT)
+    assert subject.quit() == 0
+    assert {note.pid for note in subject.notes("atexit")} == {subject.pid}
+    assert (stage.place / "buffered").read_text() == "once\n"
+    assert subject.log().count("printed") == 1
+
+
 def test_the_manager_has_one_thread_before_and_after_its_forks(stage: Stage) -> None:
     subject = stage.run()
     tasks = Path(f"/proc/{subject.pid}/task")

@@ -82,6 +82,44 @@ def test_forks_that_fail_for_ever_are_tried_less_and_less_and_the_pool_is_whole_
 
 
 @needs_tool("strace")
+@pytest.mark.parametrize(
+    "fault", ["waitid:error=ECHILD", "waitid:error=EINTR", "wait4:error=ECHILD", "wait4:error=EINTR"]
+)
+def test_a_wait_for_a_dead_spirit_that_fails_once_loses_nobody(stage: Stage, fault: str) -> None:
+    subject = stage.run(spirits=3)
+    with injected(subject, f"{fault}:when=2+3"):
+        for _ in range(4):
+            victim = kill_one(subject)
+            subject.wait_spirits(3, without={victim})
+    wait_until(lambda: not subject.zombies(), what="no zombie")
+    assert len(subject.logged(r"Spirit \d+ stopped .*killed by SIGKILL")) == 4, subject.report()
+    assert subject.quit() == 0
+
+
+@needs_tool("strace")
+@pytest.mark.parametrize("call", ["epoll_wait", "read"])
+def test_a_wait_that_is_interrupted_without_a_reason_is_taken_up_again(stage: Stage, call: str) -> None:
+    subject = stage.run()
+    with injected(subject, f"{call}:error=EINTR:when=1+2"):
+        for _ in range(3):
+            victim = kill_one(subject)
+            subject.wait_spirits(2, without={victim})
+    assert subject.quit() == 0
+
+
+@needs_tool("strace")
+@pytest.mark.parametrize("error", ["ENOSPC", "ENOMEM"])
+def test_a_page_for_which_there_is_no_memory_holds_its_spirit_back_until_there_is(stage: Stage, error: str) -> None:
+    subject = stage.run()
+    with injected(subject, f"fallocate:error={error}"):
+        subject.send(signal.SIGTTIN)
+        subject.wait_log(f"Spirit could not be made: {error}", 2)
+        assert len(subject.spirits()) == 2
+    subject.wait_spirits(3)
+    assert subject.quit() == 0
+
+
+@needs_tool("strace")
 @pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGTERM])
 def test_a_ghost_that_cannot_fork_can_be_stopped(stage: Stage, signum: int) -> None:
     subject = stage.start()

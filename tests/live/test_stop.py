@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
-from tests.support import wait_gone, wait_until
+from tests.support import needs_tool, wait_gone, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -130,6 +130,32 @@ def test_nothing_but_a_stronger_stop_changes_a_stop(stage: Stage, late: str) -> 
     assert len(subject.logged(r"Spirit \d+ started")) == 2
 
 
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGCHLD", "SIGPIPE"])
+def test_no_other_signal_ends_a_manager(stage: Stage, name: str) -> None:
+    subject = stage.start()
+    subject.send(signal.Signals[name])
+    subject.send(signal.SIGTTIN)
+    subject.wait_spirits(3)
+    assert subject.quit() == 0
+
+
+IGNORED = "CHLD,TERM,QUIT,INT,HUP,USR1,TTIN,TTOU"
+
+
+@needs_tool("env")
+@pytest.mark.parametrize("how", ["--ignore-signal", "--block-signal"])
+def test_signals_that_the_caller_ignored_or_blocked_are_heard_all_the_same(stage: Stage, how: str) -> None:
+    subject = stage.run(prefix=["env", f"{how}={IGNORED}"])
+    victim = min(subject.spirits())
+    os.kill(victim, signal.SIGKILL)
+    subject.wait_log(f"Spirit {victim} stopped .*killed by SIGKILL")
+    os.kill(min(subject.wait_spirits(2, without={victim})), TERM)
+    subject.wait_log("killed by SIGTERM")
+    subject.wait_spirits(2)
+    assert subject.quit(5.0) == 0
+    assert len(subject.notes("leave")) == 2
+
+
 # ── bounds ──
 NEVER_LEAVES = """\
 class Subject(Prefork):
@@ -196,8 +222,11 @@ def test_a_stop_is_bounded_while_one_spirit_is_silent_another_boots_and_a_third_
 # ── no stop is lost by a newborn ──
 ASKED_AT_BIRTH = """\
 class Subject(Prefork):
+    born = 0
+
     def spawn(self, pid):
-        if 2 < self.snapshot.totals.forked + 1 <= 32:
+        self.born += 1
+        if 2 < self.born <= 32:
             os.kill(pid, signal.SIGQUIT)
             note("asked", pid)
 
@@ -212,7 +241,7 @@ class Subject(Prefork):
 def test_a_quit_that_comes_before_a_newborn_has_its_handlers_is_kept_for_it(stage: Stage) -> None:
     subject = stage.run(ASKED_AT_BIRTH)
     os.kill(min(subject.spirits()), signal.SIGKILL)
-    asked = {int(note.more[0]) for note in subject.wait_notes("asked", 28)}
+    asked = {int(note.more[0]) for note in subject.wait_notes("asked", 30)}
     wait_gone(*asked)
     subject.wait_spirits(2)
     assert {note.pid for note in subject.notes("leave")} == asked, "each has heard it"
