@@ -49,11 +49,12 @@ class ForkLauncher:
             pid = os.fork()
             if pid == 0:
                 self._begin(order, life_end, mask)
-            return pid
         finally:
             unblock_signals(mask)
             if life_end >= 0:
                 os.close(life_end)
+        os.sched_yield()  # else a newborn on this processor would wait until the manager does
+        return pid
 
     def _begin(self, order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
         try:
