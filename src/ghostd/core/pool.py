@@ -306,10 +306,10 @@ class Pool:
             self._spawn(streak, reason)
 
     def _tell(self, ready: int, now: float) -> None:
-        if ready or not self._restraint.held(now):
+        if ready or not self._wanted:
             self._barren_since = math.inf
-        elif math.isinf(self._barren_since):
-            self._barren_since = now
+        elif math.isinf(self._barren_since) and self._restraint.held(now):
+            self._barren_since = now  # and stays so while one after the other is tried
         news = News.DEGRADED if self._restraint.is_trend(now) else News.WHOLE if ready >= self._wanted else self._told
         if news is not self._told and news is not None:
             self._told = news

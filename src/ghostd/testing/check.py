@@ -93,7 +93,7 @@ class Checker:
         self.was_whole = self.was_whole or (ready >= self.wanted and not stopping)
         self.endings.settle()
         self.generations.settle(can_begin=self.was_whole and not stopping)
-        self.pace.settle(now, ready)
+        self.pace.settle(now, ready, ends=stopping)
 
     def settled(self, deadline: float | None, now: float, *, acted: bool) -> None:
         """The pool, which has ordered something if it ``acted``, wants to be called by then."""
@@ -159,6 +159,7 @@ class Checker:
         if not self.endings.stopping:
             to = min(max(self.wanted + event.by if event.to is None else event.to, 0), MOST_SPIRITS)
             self.pace.fresh(now, max(to - self.wanted, 0))
+            self.pace.forget_held()
             self.wanted, self.most_wanted = to, max(self.most_wanted, to)
 
     # ── actions ──
@@ -234,17 +235,24 @@ class Checker:
     def _announce(self, order: do.Announce, now: float) -> None:
         match order.news:
             case News.RELOADING:
-                self.pace.fresh(now, self.wanted)
+                self._renew(now)
                 self.was_whole = self.was_whole or self.ledger.count(Phase.READY) >= self.wanted
                 self.generations.begin(was_whole=self.was_whole)
+            case News.HELD:
+                self.pace.held(now)
             case News.RELOADED:
                 self._check_reloaded(order)
                 self.generations.end()
             case News.RELOAD_FAILED:
-                self.pace.fresh(now, self.wanted)
+                self._renew(now)
                 self.generations.undo()
             case _:
                 pass  # words
+
+    def _renew(self, now: float) -> None:
+        """All places are to be filled anew."""
+        self.pace.fresh(now, self.wanted)
+        self.pace.forget_held()
 
     def _check_reloaded(self, order: do.Announce) -> None:
         lives = list(self.ledger.lives.values())

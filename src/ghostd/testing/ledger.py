@@ -33,6 +33,7 @@ class Life:
     mark: float = 0.0  # how much credit had been given to all by then
     born: float = 0.0
     beat: float = 0.0  # the last one that the pool was told of
+    busy_until: float = 0.0  # likewise
 
 
 class Ledger:
@@ -85,6 +86,7 @@ class Ledger:
         if life is not None and life.phase is Phase.BOOTING:
             life.beat = event.at
             self.move(life, Phase.READY, event.at, self.policy.silence, now)
+            life.due = max(life.due, life.busy_until)
 
     def heard(self, event: fact.BoardRead, now: float) -> None:
         """The board was read."""
@@ -92,7 +94,10 @@ class Ledger:
         working = Phase.READY
         for beat in event.beats:
             life = lives.get(beat.spirit)
-            if life is None or life.phase is not working:
+            if life is None:
+                continue
+            life.busy_until = beat.busy_until  # it may be ready, though that is not known yet
+            if life.phase is not working:
                 continue
             last = min(beat.last, now)
             if last > life.beat:

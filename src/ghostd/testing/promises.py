@@ -24,6 +24,7 @@ class Promise(Enum):
     PATIENCE = "no spirit is roused, killed or abandoned before its time is over"
     FOUND = "whoever has outstayed its phase is found at its limit plus the credit given"
     BACKOFF = "a crash loop is slowed down"
+    GIVE_UP = "a pool that is told to give up does so when nobody was ready for so long"
     STOP_FIRST = "nothing is made once a stop was asked for"
     STOP_BOUND = "a stop ends within its limit and a second"
     HALT = "the end comes once, when nothing living is left, and nothing comes after it"

@@ -125,6 +125,7 @@ class Pace:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.barren_since = math.inf  # since when no spirit was ready
+        self._held_since = math.inf  # and since when, for that, a replacement was held back
         self._deaths: deque[float] = deque()
         self._fresh: deque[float] = deque()  # vacancies that no early death has made: each may begin a new row
         doublings = math.log2(max(policy.backoff_most / policy.backoff_first, 1.0))
@@ -147,9 +148,20 @@ class Pace:
         if len(deaths) > most:
             raise Violation(Promise.BACKOFF, f"{len(deaths)} early deaths in a minute, at most {most:.0f}")
 
-    def settle(self, now: float, ready: int) -> None:
-        """At the end of a batch."""
+    def held(self, now: float) -> None:
+        """The pool says that a replacement has to wait."""
+        self._held_since = min(self._held_since, now)
+
+    def forget_held(self) -> None:
+        """It may wait no more: another number is wanted, or another generation."""
+        self._held_since = math.inf
+
+    def settle(self, now: float, ready: int, *, ends: bool) -> None:
+        """At the end of a batch; ``ends``: the pool is to end anyhow."""
         if ready:
-            self.barren_since = math.inf
+            self.barren_since = self._held_since = math.inf
         elif self.barren_since > now:
             self.barren_since = now
+        patience = self.policy.give_up_after
+        if patience and not ends and now - self._held_since >= patience + _SLACK:
+            raise Violation(Promise.GIVE_UP, f"nobody was ready since {self.barren_since}, and it is {now}")
