@@ -108,9 +108,9 @@ def _shown(value: object) -> str:
 
 
 def _is_number(value: object, kind: Kind) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, int) if kind is Kind.WHOLE else math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return kind is Kind.SECONDS and isinstance(value, float) and math.isfinite(value)
 
 
 def _is_name(value: object) -> bool:

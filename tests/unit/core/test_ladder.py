@@ -168,3 +168,8 @@ def test_a_spirit_that_died_while_its_kill_was_due_is_only_buried() -> None:
     orders = made.handle([read(121.0), exited(1, 121.0)], 121.0)
     assert of(Kill, orders) == []
     assert of(Bury, orders) == [1]
+
+
+def test_a_beat_of_somebody_unknown_costs_nothing() -> None:
+    made = whole(1)
+    assert made.handle([read(27.5, {1: 27.0, 99: 27.0})], 27.5) == []
