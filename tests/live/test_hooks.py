@@ -256,11 +256,11 @@ def test_a_startup_that_exits_ends_a_run_with_its_own_code_in_order(stage: Stage
 
 SLOW = """\
 class Subject(Prefork):
-    def spawn(self, pid): time.sleep(0.3)
-    def reap(self, pid): time.sleep(0.3)
-    def heartbeat(self, pid): time.sleep(0.3)
-    def waitup(self): time.sleep(0.3)
-    def finish(self, graceful): time.sleep(0.3)
+    def spawn(self, pid): time.sleep(0.2)
+    def reap(self, pid): time.sleep(0.2)
+    def heartbeat(self, pid): time.sleep(0.2)
+    def waitup(self): time.sleep(0.2)
+    def finish(self, graceful): time.sleep(0.2)
     def spirit(self):
         note("begin")
         while self.tick():
@@ -274,7 +274,7 @@ def test_slow_hooks_make_a_slow_manager_but_a_whole_pool_and_no_false_judgement(
     os.kill(victim, signal.SIGKILL)
     subject.wait_notes("begin", 3)
     spirits = subject.wait_spirits(2)
-    until = moment() + 1.5
+    until = moment() + 1.0
     wait_until(lambda: moment() > until)
     assert subject.spirits() == spirits
     assert not subject.logged("no heartbeat")
@@ -308,8 +308,8 @@ class Subject(Prefork):
 def test_a_command_that_a_hook_runs_in_a_storm_of_deaths_has_its_own_exit_status(stage: Stage, use_pidfd: bool) -> None:
     subject = stage.run(RUNS_COMMANDS.replace("PIDFD", str(use_pidfd)), spirits=8)
     victims: set[int] = set()
-    for _ in range(4):
-        fresh = subject.wait_spirits(8, without=victims)
+    for wave in range(1, 5):
+        fresh = {note.pid for note in subject.wait_notes("begin", 8 * wave)} - victims
         for pid in fresh:
             os.kill(pid, signal.SIGKILL)
         victims |= fresh

@@ -107,7 +107,9 @@ def breaks():
     ids=["raises", "exits", "killed", "never ready"],
 )
 def test_a_reload_that_fails_returns_to_the_old_generation(stage: Stage, how: str) -> None:
-    subject = stage.run(BREAKS.replace("HOW", how), spirits=3, boot_timeout=1.0, silent_timeout=0.3)
+    subject = stage.run(
+        BREAKS.replace("HOW", how), spirits=3, boot_timeout=1.0, silent_timeout=0.3, graceful_timeout=0.5
+    )
     old = subject.spirits()
     (stage.place / "broken").touch()
     subject.send(HUP)

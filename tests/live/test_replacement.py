@@ -30,7 +30,7 @@ def test_a_killed_spirit_is_replaced_at_once(stage: Stage, body: str) -> None:
     subject = stage.run(body)
     took = [kill_one(subject)[1] for _ in range(7)]
     assert statistics.median(took) < 0.1, took
-    assert len(subject.logged("killed by SIGKILL")) == 7
+    assert len(subject.wait_log("killed by SIGKILL", 7)) == 7
     assert not subject.logged("waits|back-off"), "none of the replacements was held back"
     assert subject.quit() == 0
 

@@ -107,7 +107,9 @@ def test_eight_silent_spirits_have_all_their_seats_refilled_at_once(stage: Stage
     began = subject.wait_notes("begin", 16)
     assert began[-1].at - subject.notes("hangs")[-1].at < SILENCE + 2.0, "not after the 4 s that they have to leave"
     assert victims <= subject.spirits()
-    assert subject.quit() == 0
+    subject.send(signal.SIGQUIT)
+    subject.send(signal.SIGTERM)
+    assert subject.wait_end() == 0
 
 
 BUSY = """\
@@ -187,7 +189,7 @@ def test_a_spirit_that_says_it_will_leave_is_replaced_before_it_has_left(stage: 
 # ── nobody is found silent who is not ──
 def assert_nobody_was_judged(subject: Subject, spirits: set[int]) -> None:
     """For longer than the limit after this, the same spirits live."""
-    until = moment() + SILENCE * 1.3
+    until = moment() + SILENCE * 1.2
     wait_until(lambda: moment() > until)
     assert subject.spirits() == spirits, subject.report()
     assert not subject.logged("no heartbeat|immediately"), subject.report()
@@ -205,7 +207,7 @@ def thaw(*pids: int) -> None:
 
 
 def wait_longer_than_the_limit() -> None:
-    until = moment() + SILENCE * 1.6
+    until = moment() + SILENCE * 1.4
     wait_until(lambda: moment() > until)
 
 
@@ -246,7 +248,7 @@ SLOW_HOOK = """\
 class Subject(Prefork):
     def spawn(self, pid):
         if os.path.exists("go"):
-            time.sleep(2.5)
+            time.sleep(1.6)
             note("slept")
 
 """ + WORK.partition("\n")[2]
