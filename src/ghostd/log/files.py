@@ -85,6 +85,8 @@ class FileSink:
             os.close(fd)
 
     def _append(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._ensure()  # the last look found nothing, or another thread is about to open it
         if self._is_torn:
             data = b"\n" + data  # the end of a record that did not fit must not become the beginning of this one
         written = os.write(self._fd, data)
@@ -94,8 +96,13 @@ class FileSink:
         self._is_torn = False
 
     def _ensure(self) -> None:
-        if self._fd < 0:
-            self._fd, self._identity = _opened(self.path)
+        if self._fd >= 0:
+            return
+        fd, identity = _opened(self.path)
+        if self._fd >= 0:  # another thread was quicker
+            os.close(fd)
+            return
+        self._fd, self._identity = fd, identity
 
     def _look(self, now: float) -> None:
         self._look_at = now + _LOOK_EVERY

@@ -174,9 +174,14 @@ class Log:
             self._lose(error)
 
     def _tell(self) -> None:
-        lost = self._untold
-        self._sink.put("warn", f"{lost} log records were lost ({self._why})", {})
-        self._untold -= lost
+        # Taken first, so that of several threads one tells it; given back when it could not be told.
+        lost, self._untold = self._untold, 0
+        try:
+            if lost:
+                self._sink.put("warn", f"{lost} log records were lost ({self._why})", {})
+        except OSError:
+            self._untold += lost
+            raise
 
     def _lose(self, error: OSError) -> None:
         self._dropped += 1

@@ -52,8 +52,9 @@ class SyslogSink:
             return
         if self._copies:
             _write_stderr(self._lines(level, text, fields, more))
-        for one in (plain(text, fields), *[plain(line, {}) for line in more]):
-            self._send(self._datagram(level, one))
+        self._send(connection, self._datagram(level, plain(text, fields)))
+        for line in more:
+            self._send(self._connected() or connection, self._datagram(level, plain(line, {})))
 
     def reopen(self) -> None:
         """Connect anew at the next record."""
@@ -92,18 +93,17 @@ class SyslogSink:
             return
         self._socket = connection
 
-    def _send(self, data: bytes) -> None:
-        assert self._socket is not None
+    def _send(self, connection: socket.socket, data: bytes) -> None:
         try:
-            self._socket.send(data)
+            connection.send(data)
         except OSError as error:
             if error.errno not in _GONE:
                 raise
             self.close()
-            self._connect()
-            if self._socket is None:
+            again = self._connected()
+            if again is None:
                 raise
-            self._socket.send(data)
+            again.send(data)
 
     def _datagram(self, level: str, text: str) -> bytes:
         severity = min(LEVELS[level], 7)  # syslog has nothing below debug

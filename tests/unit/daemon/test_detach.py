@@ -306,7 +306,8 @@ sys.exit(0 if outcome.ok else outcome.text)
 
 
 def test_what_was_printed_before_appears_once() -> None:
-    ended = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, text=True, check=True)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, text=True, check=True, env=environ)
     assert ended.stdout == "once\n"
 
 

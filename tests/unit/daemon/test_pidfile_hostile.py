@@ -80,12 +80,17 @@ def census(folder: Path) -> dict[str, tuple[int, int, int, int, str]]:
 
 @pytest.mark.parametrize("place", ["ghost.pid", "ghost.pid.lock"])
 @pytest.mark.parametrize("lay", TRAPS)
-def test_a_trap_is_an_error_and_nothing_is_touched(path: Path, lay: Callable[[Path], None], place: str) -> None:
+@pytest.mark.parametrize("is_locked_once", [False, True], ids=["fresh", "after another ghost"])
+def test_a_trap_is_an_error_and_nothing_is_touched(
+    path: Path, lay: Callable[[Path], None], place: str, is_locked_once: bool
+) -> None:
     lay(path.with_name(place))
+    if is_locked_once and place == "ghost.pid":
+        path.with_name("ghost.pid.lock").touch(0o600)
     before = census(path.parent)
     calls: list[Callable[[FilePid], object]] = [FilePid.acquire, FilePid.save]
     if place == "ghost.pid":
-        calls += [FilePid.load, FilePid.running]
+        calls += [FilePid.load] if is_locked_once else [FilePid.load, FilePid.running]
     for call in calls:
         pidfile = FilePid(path)
         with pytest.raises(DeniedError) as told:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ghostd.daemon.pidfile import FilePid
-from ghostd.linux import procfs
+from ghostd.linux import lock, procfs
 from tests.support import wait_until
 from tests.unit.linux.forks import Gate, child
 
@@ -129,6 +129,49 @@ def test_starting_and_ending_in_order_never_leaves_two(tmp_path: Path) -> None:
     assert all(0 <= one <= 60 for one in turns), turns
     assert sum(turns) > 10
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_removed_as_it_is_taken_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ghost.pid"
+    really, removals = lock.try_lock, iter([True, True, False])
+
+    def late(fd: int) -> bool:
+        if next(removals):
+            os.unlink(f"{path}.lock")
+        return really(fd)
+
+    monkeypatch.setattr(lock, "try_lock", late)
+    pidfile = FilePid(path)
+    assert pidfile.acquire()
+    assert next(removals, None) is None
+    pidfile.save()
+    assert FilePid(path).holder() == os.getpid()
+    pidfile.remove()
+
+
+def test_who_becomes_the_manager_at_the_last_moment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ghost.pid"
+    really = lock.try_lock
+    with Gate() as go, Gate() as saved:
+
+        def first() -> None:
+            go.wait()
+            FilePid(path).save()
+            saved.open()
+            signal.pause()
+
+        with child(first) as pid:
+
+            def late(fd: int) -> bool:
+                go.open()
+                saved.wait()  # between our first look and our lock
+                return really(fd)
+
+            monkeypatch.setattr(lock, "try_lock", late)
+            assert not FilePid(path).acquire(patience=0.0)
+            assert FilePid(path).holder() == pid
+    monkeypatch.undo()
+    assert FilePid(path).sweep()
 
 
 def test_a_starter_killed_at_the_worst_moment_leaves_one_manager_at_most(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_both_deleted_are_made_anew_unless_another_took_the_place(path: Path) ->
             assert not pidfile.restore()
             assert FilePid(path).load() == pid
             pidfile.remove()
-            assert FilePid(path).running() == pid
+            assert FilePid(path).holder() == FilePid(path).load() == pid
     assert FilePid(path).sweep()
 
 

@@ -162,6 +162,39 @@ def test_a_tree_that_keeps_forking_does_not_outrun_the_kill(path: Path, stop: Ca
         assert all(procfs.is_zombie(one) or procfs.start_ticks(one) is None for one in tree)
 
 
+def test_a_manager_that_keeps_forking_does_not_outrun_the_kill(path: Path, stop: Callable[..., StopResult]) -> None:
+    def breed() -> None:
+        ignore(signal.SIGQUIT, signal.SIGTERM)
+        if os.fork() == 0:
+            os._exit(0)  # seen below: it forks already
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        signal.signal(signal.SIGALRM, lambda *_: os.fork() or pause_for(20))
+
+    with Gate() as begun, child(ghost(path, begun, breed)):
+        begun.wait()
+        result = stop(0.1)
+        assert (result.state, result.left) == (StopState.KILLED, ())
+    wait_until(lambda: not [one for one in procfs.children(os.getpid()) if _reaped(one)])
+
+
+def pause_for(limit: float) -> NoReturn:
+    """A child that ends by itself, whatever goes wrong."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    time.sleep(limit)
+    os._exit(0)
+
+
+def test_a_number_that_went_to_a_stranger_is_not_killed_with_the_tree(
+    path: Path, stop: Callable[..., StopResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with child(pause) as bystander, Gate() as begun:
+        monkeypatch.setattr(procfs, "descendants", lambda _: [bystander])  # as it was a moment ago
+        with child(ghost(path, begun, lambda: ignore(signal.SIGQUIT, signal.SIGTERM))):
+            begun.wait()
+            assert stop(0.05).state is StopState.KILLED
+        assert Path(f"/proc/{bystander}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def test_a_stopped_ghost_is_continued_so_that_it_can_quit(path: Path, stop: Callable[..., StopResult]) -> None:
     with Gate() as begun, child(ghost(path, begun)) as pid:
         begun.wait()
