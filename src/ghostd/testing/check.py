@@ -165,7 +165,7 @@ class Checker:
     # ── actions ──
     def _spawn(self, order: do.Spawn, now: float) -> None:
         wanted = self.generations.wanted
-        demand(not self.endings.stopping, Promise.STOP_FIRST, order)
+        demand(not self.endings.stopping, Promise.BOOT if self.endings.failed else Promise.STOP_FIRST, order)
         demand(order.generation == wanted, Promise.GENERATION, order)
         self.ledger.enter(order, now)
         self._spawned = True

@@ -68,6 +68,11 @@ class Endings:
         self._told: bool | None = None  # graceful, as the pool has said it
         self._cause: object = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether the pool has to end because its spirits do not come up."""
+        return self.code is ExitCode.BOOT_FAILED
+
     def stop(self, now: float, *, graceful: bool) -> None:
         """A stop was asked for; only a step from graceful to at once changes anything later."""
         if not self.stopping:
@@ -99,7 +104,7 @@ class Endings:
     def settle(self) -> None:
         """At the end of a batch: what has to end has begun to."""
         if self.stopping and not self.halted:
-            promise = Promise.BOOT if self.code is ExitCode.BOOT_FAILED else Promise.STOP_BOUND
+            promise = Promise.BOOT if self.failed else Promise.STOP_BOUND
             demand(self._told is (not self.at_once), promise, ("not begun", self._cause))
 
     def is_late(self, truth: Truth, now: float) -> bool:

@@ -1,0 +1,294 @@
+"""Each check can fail: for every promise a pool that breaks it in one small way, found by that very check."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from ghostd.core.actions import Action, Announce, Ask, Bury, Halt, Kill, News, Reason, Spawn
+from ghostd.core.events import Event, ScaleAsked, StopAsked
+from ghostd.core.phases import Phase, Record, SpiritId
+from ghostd.core.policy import Policy
+from ghostd.core.pool import Pool
+from ghostd.core.rollout import Rollout
+from ghostd.core.roster import Tally
+from ghostd.core.snapshot import Snapshot
+from ghostd.errors import ExitCode
+from ghostd.testing.promises import Promise, Violation
+from ghostd.testing.world import Mode, World
+
+SEEDS: Final = range(1, 41)
+STEPS: Final = 5_000
+
+
+class Spoiled(Pool):
+    """Says something else than it thinks."""
+
+    def handle(self, events: Sequence[Event], now: float) -> list[Action]:
+        return [spoiled for order in super().handle(events, now) for spoiled in self.spoil(order)]
+
+    def spoil(self, order: Action) -> Sequence[Action]:
+        raise NotImplementedError
+
+
+class StumblesOverNumbers(Pool):
+    def _scale(self, to: int) -> None:
+        raise ValueError(to)
+
+
+class SeatsAllInTheFirstRow(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [replace(order, seat=0)] if isinstance(order, Spawn) else [order]
+
+
+class CallsAllByOneName(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [replace(order, spirit=SpiritId(1))] if isinstance(order, Spawn) else [order]
+
+
+class HasTwoSpareMore(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(replace(policy, spare=policy.spare + 2), now)
+
+
+class MakesOneTooMany(Pool):
+    def _fill(self, tally: Tally, now: float) -> None:
+        super()._fill(replace(tally, ready=tally.ready - 1), now)
+
+
+class AsksTheDead(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [order, Ask(order.spirit, Reason.STOP, 1.0)] if isinstance(order, Bury) else [order]
+
+
+class KillsTwice(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [order, order] if isinstance(order, Kill) else [order]
+
+
+class LetsThemRot(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [] if isinstance(order, Bury) else [order]
+
+
+class MissesOneLess(Pool):
+    def _shed(self, tally: Tally, now: float) -> None:
+        super()._shed(replace(tally, old=tally.old + 1), now)
+
+
+class MakesTheOldOnes(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        newer = isinstance(order, Spawn) and order.generation > 1
+        return [replace(order, generation=1)] if newer else [order]  # type: ignore[arg-type]
+
+
+class Hasty(Rollout):
+    def turn(self, tally: Tally, spirits: int) -> Announce | None:
+        return super().turn(replace(tally, old=0), min(spirits, 1))
+
+
+class IsDoneWithTheFirst(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(policy, now)
+        self._rollout = Hasty()
+
+
+class NeverTellsThatAReloadFailed(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [] if isinstance(order, Announce) and order.news is News.RELOAD_FAILED else [order]
+
+
+class TakesItsOwnSleepForTheirs(Pool):
+    def _credit(self) -> None:
+        self._gap = 0.0
+
+
+class ForgetsTheCreditOfTheUnread(Pool):
+    def _credit_since(self, at: float, now: float) -> float:
+        return 0.0
+
+
+class HasNoPatience(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(replace(policy, graceful_timeout=policy.graceful_timeout / 2), now)
+
+
+class LooksAway(Pool):
+    def _rouse(self, record: Record, reason: Reason, silence: float, now: float) -> None:
+        pass
+
+
+class NeverWaits(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(replace(policy, backoff_first=0.001, backoff_most=0.001), now)
+
+
+class NeverGivesUp(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(replace(policy, give_up_after=0.0), now)
+
+
+class GivesUpTooSoon(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(replace(policy, give_up_after=policy.give_up_after / 2), now)
+
+
+class GoesOnMaking(Pool):
+    def _wind_up(self, now: float) -> None:
+        self._fill(self._tally(), now)
+        super()._wind_up(now)
+
+
+class SleepsThroughStops(Pool):
+    def _stop(self, graceful: bool, now: float) -> None:
+        pass
+
+
+class WaitsForTheUnkillable(Pool):
+    def _wind_up(self, now: float) -> None:
+        super()._wind_up(now)
+        for record in self._roster:
+            if record.phase is Phase.KILLED:
+                record.due = record.since + self._policy.kill_timeout
+
+
+class EndsBeforeTheOthers(Spoiled):
+    def handle(self, events: Sequence[Event], now: float) -> list[Action]:
+        end = [Halt(ExitCode.OK, Reason.STOP, "") for event in events if isinstance(event, StopAsked)]
+        return super().handle(events, now) + end[:1]
+
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [order]
+
+
+class EndsTwice(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [order, order] if isinstance(order, Halt) else [order]
+
+
+class LiesAboutItsEnd(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        return [replace(order, code=ExitCode.OK)] if isinstance(order, Halt) else [order]
+
+
+class EndsWithoutAReason(Pool):
+    def handle(self, events: Sequence[Event], now: float) -> list[Action]:
+        ends = [StopAsked(graceful=True, at=now) for event in events if isinstance(event, ScaleAsked)]
+        return super().handle([*events, *ends], now)
+
+
+class ThinksThatItWasWhole(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(policy, now)
+        self._was_whole = True
+
+
+class Oversleeps(Pool):
+    def deadline(self, now: float) -> float | None:
+        deadline = super().deadline(now)
+        return None if deadline is None else deadline + 0.1
+
+
+class NeverWakes(Pool):
+    def _next_due(self, now: float) -> float:
+        return math.inf
+
+
+class TurnsAndTurns(Pool):
+    def deadline(self, now: float) -> float | None:
+        deadline = super().deadline(now)
+        return None if deadline is None else min(deadline, self._awake)
+
+
+class FlattersItself(Pool):
+    def snapshot(self, now: float) -> Snapshot:
+        seen = super().snapshot(now)
+        return replace(seen, ready=seen.ready + 1)
+
+
+class LosesHeart(Pool):
+    def _fill(self, tally: Tally, now: float) -> None:
+        if not self._was_whole:
+            super()._fill(tally, now)
+
+
+class ForgetsToComeBack(Pool):
+    """After a wait nobody calls it again: the deadline of the restraint is missing."""
+
+    def _next_due(self, now: float) -> float:
+        return min((record.due for record in self._roster), default=math.inf)
+
+
+Make = Callable[[Policy, float], Pool]
+UNKILLABLE: Final = Policy(spirits=3, kill_timeout=9.0, graceful_timeout=1.0)
+CRASHING: Final = Policy(spirits=3, young=5.0)
+GIVING_UP: Final = Policy(spirits=1, give_up_after=3.0)
+
+SABOTAGES: Final[list[tuple[Promise, Make, Policy | None]]] = [
+    (Promise.SOUND, StumblesOverNumbers, None),
+    (Promise.SEAT, SeatsAllInTheFirstRow, None),
+    (Promise.SERIAL, CallsAllByOneName, None),
+    (Promise.ROOM, HasTwoSpareMore, None),
+    (Promise.REST, MakesOneTooMany, Policy(spare=2)),
+    (Promise.LIVING, AsksTheDead, None),
+    (Promise.LADDER, KillsTwice, None),
+    (Promise.BURIAL, LetsThemRot, None),
+    (Promise.CAPACITY, MissesOneLess, None),
+    (Promise.GENERATION, MakesTheOldOnes, None),
+    (Promise.RELOAD, IsDoneWithTheFirst, None),
+    (Promise.GENERATION, NeverTellsThatAReloadFailed, None),
+    (Promise.NO_FALSE_ALARM, TakesItsOwnSleepForTheirs, None),
+    (Promise.NO_FALSE_ALARM, ForgetsTheCreditOfTheUnread, None),
+    (Promise.PATIENCE, HasNoPatience, None),
+    (Promise.FOUND, LooksAway, None),
+    (Promise.BACKOFF, NeverWaits, CRASHING),
+    (Promise.GIVE_UP, NeverGivesUp, GIVING_UP),
+    (Promise.CODE, GivesUpTooSoon, GIVING_UP),
+    (Promise.STOP_FIRST, GoesOnMaking, None),
+    (Promise.STOP_BOUND, SleepsThroughStops, None),
+    (Promise.STOP_BOUND, WaitsForTheUnkillable, UNKILLABLE),
+    (Promise.HALT, EndsBeforeTheOthers, None),
+    (Promise.HALT, EndsTwice, None),
+    (Promise.CODE, LiesAboutItsEnd, None),
+    (Promise.CODE, EndsWithoutAReason, None),
+    (Promise.BOOT, ThinksThatItWasWhole, None),
+    (Promise.DEADLINE, Oversleeps, None),
+    (Promise.DEADLINE, NeverWakes, None),
+    (Promise.PROGRESS, TurnsAndTurns, None),
+    (Promise.SNAPSHOT, FlattersItself, None),
+    (Promise.WHOLE, LosesHeart, None),
+    (Promise.WHOLE, ForgetsToComeBack, Policy(spirits=1)),
+]
+
+
+def first_violation(make_pool: Make, policy: Policy | None, mode: Mode) -> Violation | None:
+    for seed in SEEDS:
+        try:
+            World(policy, seed=seed, mode=mode, make_pool=make_pool).run(STEPS)
+        except Violation as violation:
+            return violation
+    return None
+
+
+@pytest.mark.parametrize(("promise", "broken", "policy"), SABOTAGES)
+def test_a_pool_that_breaks_one_promise_is_found_by_the_check_of_it(
+    promise: Promise, broken: Make, policy: Policy | None
+) -> None:
+    mode = Mode.LIVENESS if promise is Promise.WHOLE else Mode.SAFETY
+    violation = first_violation(broken, policy, mode)
+    assert violation is not None, "nothing was found"
+    assert violation.promise is promise, violation
+    assert f"seed {violation.place.split(',')[0].removeprefix('seed ')}" in str(violation)
+    assert 0 < len(violation.events) <= 20
+
+
+def test_every_promise_has_a_pool_that_breaks_it() -> None:
+    assert {promise for promise, _, _ in SABOTAGES} == set(Promise)
+
+
+def test_a_whole_pool_passes_where_the_broken_ones_fail() -> None:
+    for policy in (None, UNKILLABLE, CRASHING, GIVING_UP):
+        for mode in Mode:
+            World(policy, seed=1, mode=mode).run(STEPS)
