@@ -67,6 +67,7 @@ class Kernel:
         self.on_ended: Callable[[], None] = _nobody  # SIGCHLD
         self.fork_refusals = 0  # so many forks fail from now on
         self.fork_refused_until = 0.0  # and all that come before this
+        self._frozen_until = 0.0
         self._free_pids: list[int] = []
         self._agenda: list[tuple[float, int, Callable[[], None], Process | None]] = []
         self._entries = 0
@@ -75,7 +76,8 @@ class Kernel:
     def after(self, delay: float, call: Callable[[], None], process: Process | None = None) -> None:
         """Have this done in ``delay`` seconds, by the process when there is one."""
         self._entries += 1
-        heapq.heappush(self._agenda, (self.now + delay, self._entries, call, process))
+        at = self.now if process is None or self.now >= self._frozen_until else self._frozen_until
+        heapq.heappush(self._agenda, (at + delay, self._entries, call, process))
 
     @property
     def next_at(self) -> float:
@@ -95,6 +97,7 @@ class Kernel:
 
     def freeze(self, seconds: float) -> None:
         """No process runs for so long: all that they would do is put off."""
+        self._frozen_until = max(self._frozen_until, self.now + seconds)
         self._agenda = [
             (when if process is None else when + seconds, entry, call, process)
             for when, entry, call, process in self._agenda

@@ -138,6 +138,10 @@ class Spirit(Process):
             self.beat = self.kernel.now
             self.ring(self)
 
+    def say_alive(self) -> None:
+        """A beat."""
+        self.beat = self.kernel.now
+
     def say_leaving(self) -> None:
         """It finishes what it has in hand and leaves."""
         if self.state is not State.LEAVING:
