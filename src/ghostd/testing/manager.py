@@ -257,13 +257,16 @@ class Manager:
 
     def _signal(self, spirit: SpiritId, signum: int) -> None:
         one = self.spirits.get(spirit)
-        if one is not None:  # reaped while the manager was about to do it
+        if one is not None:  # else reaped while the manager was about to do it
+            demand(self.kernel.table.get(one.pid) is one, Promise.LIVING, f"pid {one.pid} belongs to somebody else")
             self.kernel.send(one, signum)
 
     def _end(self, halt: do.Halt) -> None:
         """The pool has ended: whatever comes now, it has nothing to say."""
         self.halted = halt
         now = self.kernel.now
+        unburied = set(self.spirits) - set(self.checker.ledger.lives)
+        demand(not unburied, Promise.BURIAL, unburied)
         late: list[fact.Event] = [fact.StopAsked(graceful=False, at=now), fact.ReloadAsked(now)]
         late += [fact.Exited(spirit, fact.Exit(signal=signal.SIGKILL), now) for spirit in self.spirits]
         demand(not self.pool.handle(late, now), Promise.HALT, "orders after the end")

@@ -142,8 +142,8 @@ class World:
     def _judge(self) -> None:
         manager = self.manager
         snapshot = manager.pool.snapshot(self.kernel.now)
-        phases = [view.phase for view in snapshot.spirits if view.phase is not Phase.LOST]
-        whole = snapshot.state is State.WHOLE and phases == [Phase.READY] * snapshot.wanted
+        there = [(view.phase, view.generation) for view in snapshot.spirits if view.phase is not Phase.LOST]
+        whole = snapshot.state is State.WHOLE and there == [(Phase.READY, snapshot.generation)] * snapshot.wanted
         demand(whole, Promise.WHOLE, f"{snapshot} after {self._bound():.1f} s without a fault")
         self._end()
 
