@@ -178,3 +178,25 @@ def test_a_stop_ends_a_reload() -> None:
     orders = made.handle([stop(10.5)], 10.5)
     assert of(Ask, orders) == [1, 2, 3]
     assert of(Spawn, made.handle([exited(3, 11.0, FAILED)], 11.0)) == []
+
+
+def test_reloads_that_ended_and_that_failed_are_counted() -> None:
+    made = whole(1, spare=1)
+    assert (made.snapshot(0.0).totals.reloads, made.snapshot(0.0).totals.failed_reloads) == (0, 0)
+    settle(made, made.handle([ReloadAsked(10.0)], 10.0), 10.0)
+    for now in (20.0, 30.0):
+        (newest,) = of(Spawn, made.handle([ReloadAsked(now)], now))
+        made.handle([forked(newest, now), exited(newest, now, FAILED)], now)
+    assert (made.snapshot(30.0).totals.reloads, made.snapshot(30.0).totals.failed_reloads) == (1, 2)
+
+
+def test_an_old_one_whose_fork_is_under_way_takes_its_room() -> None:
+    made = whole(2, spare=1)
+    made.handle([exited(1, 10.0)], 10.0)
+    assert of(Spawn, made.handle([ReloadAsked(10.0)], 10.0)) == [4]
+
+
+def test_no_reload_is_done_while_an_old_one_works_and_another_is_under_way() -> None:
+    made = whole(2, spare=1)
+    made.handle([exited(1, 10.0)], 10.0)
+    assert news(made.handle([ReloadAsked(10.0), ScaleAsked(10.0, to=0)], 10.0)) == [News.SCALED, News.RELOADING]
