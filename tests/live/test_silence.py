@@ -108,6 +108,7 @@ def test_eight_silent_spirits_have_all_their_seats_refilled_at_once(stage: Stage
     assert began[-1].at - subject.notes("hangs")[-1].at < SILENCE + 2.0, "not after the 4 s that they have to leave"
     assert victims <= subject.spirits()
     subject.send(signal.SIGQUIT)
+    subject.wait_log("gracefully")
     subject.send(signal.SIGTERM)
     assert subject.wait_end() == 0
 
@@ -118,7 +119,7 @@ class Subject(Prefork):
         note("begin")
         while self.tick():
             if self.serial == 1:
-                with self.busy(3.0):
+                with self.busy(60.0):
                     note("works")
                     time.sleep(2.2)
                     note("done")
@@ -127,7 +128,7 @@ class Subject(Prefork):
 """
 
 
-def test_a_spirit_that_said_it_is_busy_is_left_alone_for_that_long_and_no_longer(stage: Stage) -> None:
+def test_a_spirit_that_said_it_is_busy_is_left_alone_until_it_is_done_and_no_longer(stage: Stage) -> None:
     subject = stage.run(BUSY, **LIMITS)
     (done,) = subject.wait_notes("done")
     assert not subject.logged("has no heartbeat")
@@ -242,6 +243,40 @@ def test_spirits_that_wake_a_little_later_than_the_manager_are_not_judged_by_its
     wait_until(lambda: moment() > later)
     thaw(*spirits)
     assert_nobody_was_judged(subject, spirits)
+
+
+BOOTS_OR_LEAVES_SLOWLY = """\
+class Subject(Prefork):
+    def spirit(self):
+        note("begin")
+        while WHAT == "boots" and not os.path.exists("go"):
+            time.sleep(0.01)
+        while self.tick():
+            time.sleep(0.01)
+        note("asked")
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("what", ["boots", "leaves"])
+def test_no_limit_of_a_spirit_that_boots_or_leaves_runs_while_the_ghost_is_asleep(stage: Stage, what: str) -> None:
+    body = f"WHAT = {what!r}\n{BOOTS_OR_LEAVES_SLOWLY}"
+    subject = stage.run(body, whole=False, boot_timeout=SILENCE, graceful_timeout=SILENCE)
+    subject.wait_notes("begin", 2)
+    if what == "leaves":
+        subject.wait_log("Pool is whole")
+        subject.send(signal.SIGQUIT)
+        subject.wait_notes("asked", 2)
+    spirits = subject.spirits()
+    freeze(subject.pid, *spirits)
+    wait_longer_than_the_limit()
+    thaw(subject.pid, *spirits)
+    later = moment() + SILENCE / 4
+    wait_until(lambda: moment() > later)
+    (stage.place / "go").touch()
+    assert (subject.quit() if what == "boots" else subject.wait_end()) == 0
+    assert not subject.logged("immediately|not ready"), subject.report()
 
 
 SLOW_HOOK = """\

@@ -54,8 +54,7 @@ class Manager:
 
     def turn(self) -> None:
         """One turn of the loop. The first one does not wait: the pool's first deadline is now."""
-        self._wait()
-        moment = now()
+        moment = self._wait()
         batch, self._events = self._events, []
         if moment >= self._due(moment):
             batch += self._crew.read_unwatched(moment)
@@ -68,18 +67,23 @@ class Manager:
             self._beat_pulse(moment)
         self._has_spawned = True
 
-    def _wait(self) -> None:
-        moment = now()
-        due = min(self._due(moment), self._next_pulse, moment + _LONGEST_WAIT)
-        timeout = 0.0 if self._events else max(due - moment, 0.0)
+    def _wait(self) -> float:
+        """Gather what has happened, at the latest when a deadline has come: the moment up to which all was gathered."""
         if self._pulse is not None and self._has_spawned:
             self._performer.guarded(self._hooks.waitup)
-        ready = self._poller.wait(timeout)
         moment = now()
+        due = min(self._due(moment), self._next_pulse, moment + _LONGEST_WAIT)
+        ready = self._poller.wait(0.0 if self._events else max(due - moment, 0.0))
+        moment = now()
+        if moment >= due:
+            # Was it slept past? SIGCONT says so, but a wait whose time is over when the signal ends it does not look at
+            # the descriptors any more. Nobody may be judged before this look.
+            ready = self._poller.wait(0.0)
         for gather in ready:
             self._events += gather(moment)
         if self._adopts and ready:
             reap_adopted(self._crew.pids())
+        return moment
 
     def _due(self, moment: float) -> float:
         deadline = self.pool.deadline(moment)
