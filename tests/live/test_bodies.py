@@ -111,22 +111,27 @@ import asyncio
 async def blocks_the_loop():
     time.sleep(1000)
 
-async def work(ghost):
+async def work(ghost=None):
     note("begin")
-    while not os.path.exists("go") or ghost.serial > 1:
+    while True:
         await asyncio.sleep(0.01)
-        if ghost.stopping:
-            return
-    note("blocks")
-    await blocks_the_loop()
+        try:
+            os.rename("go", "gone")  # only one of them can
+        except FileNotFoundError:
+            if ghost and ghost.stopping:
+                return
+        else:
+            note("blocks")
+            await blocks_the_loop()
 
 def Subject(**options):
-    return Prefork(spirit=work, **options)
+    return Prefork(spirit=WORK, **options)
 """
 
 
-def test_a_coroutine_whose_loop_is_blocked_is_silent_and_names_what_blocks(stage: Stage) -> None:
-    subject = stage.run(BLOCKED, **SHORT)
+@pytest.mark.parametrize("work", ["work", "lambda: work()"], ids=["with the ghost", "without"])
+def test_a_coroutine_whose_loop_is_blocked_is_silent_and_names_what_blocks(stage: Stage, work: str) -> None:
+    subject = stage.run(BLOCKED.replace("WORK", work), **SHORT)
     (stage.place / "go").touch()
     (note,) = subject.wait_notes("blocks")
     (line,) = subject.wait_log("has no heartbeat")
@@ -134,7 +139,8 @@ def test_a_coroutine_whose_loop_is_blocked_is_silent_and_names_what_blocks(stage
     refill = subject.wait_notes("begin", 3)[-1]
     assert SILENCE - 0.25 < refill.at - note.at < SILENCE + 0.7, "counted from its last beat"
     subject.wait_log(" in blocks_the_loop")
-    subject.wait_log(f"Spirit {note.pid} stopped .*SIGKILL")
+    how = "SIGKILL" if work == "work" else "exit code 0"  # without the ghost it is ended by SystemExit
+    subject.wait_log(f"Spirit {note.pid} stopped .*{how}")
     assert subject.quit() == 0
 
 

@@ -61,6 +61,27 @@ def test_spirits_that_hang_deaf_to_all_signals_go_with_a_killed_manager_too(stag
     kill_manager(subject)
 
 
+FORGOTTEN_BY_THE_KERNEL = """\
+import ctypes
+
+class Subject(Prefork):
+    def spirit(self):
+        self.ready()
+        assert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0  # PR_SET_PDEATHSIG: none, as after a change of user
+        note("forgotten")
+        while True:
+            pass
+"""
+
+
+def test_spirits_whose_death_signal_the_kernel_has_dropped_go_with_a_killed_manager_too(stage: Stage) -> None:
+    subject = stage.run(FORGOTTEN_BY_THE_KERNEL)
+    subject.wait_notes("forgotten", 2)
+    os.kill(min(subject.spirits()), signal.SIGKILL)
+    subject.wait_notes("forgotten", 3)
+    kill_manager(subject)
+
+
 def test_spirits_that_are_stopped_go_with_a_killed_manager_too(stage: Stage) -> None:
     subject = stage.run()
     for pid in subject.spirits():
