@@ -103,3 +103,22 @@ def test_many_signals_at_once_are_each_counted_or_taken_together_but_the_pool_is
     wanted = int(subject.logged("Scaled: from")[-1].split(" to ")[1].split()[0])
     subject.wait_spirits(wanted)
     assert subject.quit() == 0
+
+
+SCALES_ITSELF = """\
+class Subject(Prefork):
+    def waitup(self):
+        if self.healthy == 2:
+            self.scale(3)
+
+    def spirit(self):
+        while self.tick():
+            time.sleep(0.01)
+"""
+
+
+def test_a_number_that_a_hook_asks_for_is_taken_up_at_once(stage: Stage) -> None:
+    subject = stage.run(SCALES_ITSELF, heartbeat_interval=20.0)
+    subject.wait_spirits(3, timeout=5.0)
+    assert subject.logged("Scaled: from 2 to 3 spirits")
+    assert subject.quit() == 0
