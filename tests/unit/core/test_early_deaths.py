@@ -230,3 +230,24 @@ def test_a_policy_without_waits_between_is_still_held_by_its_first() -> None:
     made.handle([forked(1), readied(1)], 0.0)
     times = boots(made, 20.0)
     assert len(times) <= 20.0 / (0.5 * 0.85) + 2
+
+
+def test_a_wait_for_a_place_that_is_wanted_no_more_is_nobody_else_s() -> None:
+    made = whole(2)
+    made.handle([exited(1, 0.5, FAILED)], 0.5)
+    assert crash(made, 3, 0.5) == []
+    now, orders = 0.6, made.handle([read(0.6, {2: 0.5})], 0.6)
+    for _ in range(6):  # the seventh waits for more than three seconds
+        made.handle([forked(of(Spawn, orders)[0], now)], now)
+        made.handle([exited(of(Spawn, orders)[0], now, FAILED)], now)
+        now = due(made, now)
+        orders = made.handle([read(now, {2: now})], now)
+    crash(made, of(Spawn, orders)[0], now)
+    made.handle([ScaleAsked(now, to=1)], now)
+    assert of(Spawn, made.handle([exited(2, now + 1.0)], now + 1.0)) != []
+
+
+def test_to_leave_when_as_old_as_young_is_no_early_death() -> None:
+    made = whole(1, young=1.0)
+    made.handle([left(1, 1.0)], 1.0)
+    assert made.snapshot(1.0).totals.early_deaths == 0

@@ -2,7 +2,22 @@
 
 from ghostd.core.actions import Abandon, Bury, Kill, Reason, Rouse, Spawn
 from ghostd.core.phases import SpiritId
-from tests.unit.core.drive import BY_KILL, SILENCE, due, exited, forked, left, of, pool, read, readied, stop, whole
+from ghostd.core.snapshot import Totals
+from tests.unit.core.drive import (
+    BY_KILL,
+    SILENCE,
+    due,
+    exited,
+    fork_failed,
+    forked,
+    left,
+    of,
+    pool,
+    read,
+    readied,
+    stop,
+    whole,
+)
 
 
 def test_a_silent_spirit_is_found_at_its_limit_and_replaced_at_once() -> None:
@@ -173,3 +188,20 @@ def test_a_spirit_that_died_while_its_kill_was_due_is_only_buried() -> None:
 def test_a_beat_of_somebody_unknown_costs_nothing() -> None:
     made = whole(1)
     assert made.handle([read(27.5, {1: 27.0, 99: 27.0})], 27.5) == []
+
+
+def test_whatever_happens_is_counted() -> None:
+    made = whole(1)
+    assert made.snapshot(0.0).totals == Totals(forked=1)
+    made.handle([read(27.5, {1: 0.0})], 27.5)
+    made.handle([read(SILENCE, {1: 0.0})], SILENCE)
+    made.handle([forked(2, SILENCE), readied(2, SILENCE)], SILENCE)
+    made.handle([read(65.0, {2: 64.0})], 65.0)
+    made.handle([read(70.0, {2: 64.0})], 70.0)
+    made.handle([exited(2, 71.0)], 71.0)
+    made.handle([fork_failed(3, 71.0)], 71.0)
+    made.handle([read(71.1)], 71.1)
+    made.handle([forked(4, 71.1), exited(4, 71.2)], 71.2)
+    assert made.snapshot(71.2).totals == Totals(
+        forked=3, failed_forks=1, ended=2, early_deaths=1, silenced=1, killed=1, lost=1
+    )

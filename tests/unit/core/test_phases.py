@@ -125,3 +125,10 @@ def test_an_exit_can_be_said(exit_: Exit, text: str, is_clean: bool) -> None:
 
 def test_the_module_says_what_it_promises() -> None:
     assert "Rule 1" in (phases.__doc__ or "")
+
+
+def test_a_new_record_has_no_times_yet() -> None:
+    one = record(Phase.SPAWNING)
+    assert (one.born, one.since, one.beat, one.busy_until, one.credit) == (0.0,) * 5
+    assert math.isinf(one.due)
+    assert one.reason is None

@@ -90,3 +90,12 @@ def test_a_trend_is_so_many_deaths_within_the_period() -> None:
     restraint.early_death(1, 10.5)
     assert restraint.is_trend(10.9)
     assert not restraint.is_trend(11.0)
+
+
+def test_jitter_spreads_evenly_over_its_range() -> None:
+    restraint = Restraint(Policy(backoff_first=1.0, backoff_most=1.0))
+    parts = [(1.0 - restraint.early_death(2, 0.0).until) / 0.15 for _ in range(2_000)]
+    assert 0.0 <= min(parts) < 0.01
+    assert 0.99 < max(parts) <= 1.0
+    for tenth in range(10):
+        assert 140 < sum(tenth <= part * 10 < tenth + 1 for part in parts) < 260

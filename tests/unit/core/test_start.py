@@ -131,3 +131,10 @@ def test_a_snapshot_is_frozen() -> None:
     before = made.snapshot(0.0)
     made.handle([exited(1, 10.0)], 10.0)
     assert before.totals.ended == 0
+
+
+def test_a_spirit_without_a_process_has_neither_age_nor_silence() -> None:
+    made = pool(1)
+    made.handle([], 5.0)
+    (seen,) = made.snapshot(9.0).spirits
+    assert (seen.phase, seen.age, seen.silence) == (Phase.SPAWNING, 0.0, 0.0)
