@@ -129,6 +129,7 @@ def test_after_a_failed_reload_a_dead_spirit_is_replaced_by_the_old_generation(s
     (stage.place / "broken").touch()
     subject.send(HUP)
     subject.wait_log("Reload failed: ")
+    subject.wait_log(r"Spirit \d+ stopped \(spirit [34],", 2)
     (stage.place / "broken").unlink()
     os.kill(min(subject.spirits()), signal.SIGKILL)
     assert subject.wait_notes("ready", 3)[-1].more == ("1",)

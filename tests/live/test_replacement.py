@@ -138,10 +138,9 @@ def test_a_spirit_killed_during_the_spawn_hook_is_known_reaped_and_replaced(stag
     subject = stage.run(KILLED_WHILE_SPAWN_RUNS)
     (stage.place / "go").touch()
     first, _ = kill_one(subject)
+    victims = [int(note.more[0]) for note in subject.wait_notes("victim", 3)]
+    assert sorted(int(note.more[0]) for note in subject.wait_notes("reap", 4)) == sorted([first, *victims])
     subject.wait_spirits(2)
-    victims = [int(note.more[0]) for note in subject.notes("victim")]
-    assert len(victims) == 3
-    assert sorted(int(note.more[0]) for note in subject.notes("reap")) == sorted([first, *victims])
     assert not subject.zombies()
     assert subject.quit() == 0
 
