@@ -164,11 +164,7 @@ class Ghost:
         """Ask the running ghost to reload: its pid, 0 if it is not running."""
         if not signal_number:
             raise UserError("reload is switched off: its signal is 0")
-        pid = self._filepid.holder()
-        if pid is None:
-            return 0
-        with stopping.Handle(pid) as manager:
-            return pid if manager.send(signal_number) else 0
+        return self._filepid.signal(signal_number)
 
     def status(self) -> int:
         """The pid of the running ghost, 0 if it is not running."""

@@ -12,10 +12,8 @@ from ghostd.core.events import Beat, BoardRead, Event, Exit, Exited, Left, Readi
 from ghostd.core.phases import SpiritId
 from ghostd.engine.clock import SECOND_NS
 from ghostd.engine.sources import Poller
-from ghostd.linux.board import Board
+from ghostd.linux.board import LEAVING, READY, Board
 from ghostd.linux.child import Child, decode
-
-READY, LEAVING = 1, 2  # bits of a cell's STATE word; the spirit sets them, once each
 
 
 class Member:

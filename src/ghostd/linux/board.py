@@ -15,8 +15,7 @@ from ghostd.linux.process import PAGE
 
 BEAT: Final = 0  # monotonic nanoseconds of the last sign of life
 BUSY_UNTIL: Final = 1  # monotonic nanoseconds until which silence is announced
-STATE: Final = 2  # one of the three below
-BOOTING: Final = 0
+STATE: Final = 2  # the bits below, each set once by the spirit; none: it boots
 READY: Final = 1
 LEAVING: Final = 2
 TEXT_BYTES: Final = 3  # how long the text is that the page holds

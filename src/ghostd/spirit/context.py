@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-BEAT, BUSY_UNTIL, STATE = 0, 1, 2  # words of the page
-READY, LEAVING = 1, 2  # bits of STATE
+from ghostd.linux.board import BEAT, BUSY_UNTIL, LEAVING, READY, STATE
+
 _SECOND_NS = 1_000_000_000
 _FOR_EVER_NS = 2**63 - 1
 
