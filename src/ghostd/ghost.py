@@ -15,6 +15,7 @@ from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, stopping
 from ghostd.daemon.notify import Notifier
 from ghostd.daemon.pidfile import FilePid
+from ghostd.daemon.upkeep import Upkeep
 from ghostd.engine.sources import MANAGER_SIGNALS
 from ghostd.errors import BootError, DeniedError, ExitCode, GhostdError, OptionError, StartTimeoutError, UserError
 from ghostd.linux import identity
@@ -47,6 +48,7 @@ class Ghost:
         self._reporter: detach.Reporter | None = None
         self._failure = self._no_pidfile = ""  # why it failed, why there is none
         self._notifier = Notifier(None)
+        self._upkeep = Upkeep(self._filepid)
         self.again(**options)
 
     # ── properties ──
@@ -126,7 +128,7 @@ class Ghost:
             outcome = side.wait_outcome(limit)
             if outcome.ok:
                 return outcome.pid
-            raise _failure(outcome)
+            raise outcome.error()
         self._reporter, self._daemonized = side, True
         return 0
 
@@ -317,6 +319,7 @@ class Ghost:
     def _serve_signals(self) -> None:
         if self._inbox is None:
             return
+        self.upkeep()
         for number in self._inbox.drain():
             match number:
                 case signal.SIGTERM | signal.SIGINT:
@@ -330,6 +333,10 @@ class Ghost:
         """Do what HUP, USR1 or USR2 asks for. Never raises, whatever the hook does."""
         wanted = {signal.SIGHUP: self.hangup, signal.SIGUSR1: self.reopen, signal.SIGUSR2: self.upgrade}
         self._guarded(wanted[signal.Signals(number)])
+
+    def upkeep(self) -> None:
+        """Make the pidfile anew where somebody has deleted it. Cheap, and called at each turn of the loop."""
+        self._upkeep.look(self.log.write)
 
     def reopen(self) -> None:
         """On USR1: open the log anew, as after a rotation."""
@@ -379,13 +386,6 @@ class Ghost:
             identity.become(wanted)
         except PermissionError as error:
             raise DeniedError(str(error)) from error
-
-
-def _failure(outcome: detach.Outcome) -> GhostdError:
-    """What the daemon, or the lack of it, said about its start; with its own exit code."""
-    error = StartTimeoutError(outcome.text) if outcome.is_late else BootError(outcome.text)
-    error.code = ExitCode(outcome.code) if outcome.code in set(ExitCode) else ExitCode.BOOT_FAILED
-    return error
 
 
 def _resolved(user: str | int | None, groups: str | int | Iterable[str | int] | None) -> identity.Identity:

@@ -7,7 +7,7 @@ What unit tests and others of tests/live prove already is not repeated:
     another user's stale file                  | unit/daemon/test_pidfile_hostile.py: another_users_file_is_an_error
     short write, EIO while writing             | unit/daemon/test_pidfile_hostile.py: a_short_write_fails_the_start
     starter killed at the worst moment         | unit/daemon/test_pidfile_races.py
-    pidfile or lock deleted under a live ghost | unit/daemon/test_pidfile.py: a_deleted_lock, a_deleted_pidfile
+    a deleted lock or pidfile and a start      | unit/daemon/test_pidfile_upkeep.py: a_deleted_lock, a_deleted_pidfile
     manager killed: orphans, doubled pool      | live/test_orphans.py
     stop kills a manager that waits for jobs   | live/test_stop.py: the_stop_command_waits_for_the_graceful_limit
     start says OK before the pool is whole     | live/test_early_death.py, live/test_hooks.py
@@ -25,7 +25,7 @@ import pytest
 
 from ghostd.errors import ExitCode
 from tests.live.harness import WORK, Answer, Stage, Subject, moment
-from tests.live.places import AS_NOBODY, open_stage, shell, state_of, told
+from tests.live.places import ALONE, AS_NOBODY, open_stage, shell, state_of, told
 from tests.support import children_of, is_alive, needs_root, needs_tool, wait_gone, wait_until
 
 pytestmark = pytest.mark.live
@@ -239,6 +239,23 @@ def test_the_pidfile_names_the_manager_and_is_gone_at_the_end(stage: Stage) -> N
     subject = stage.start()
     assert _pidfile(stage).read_text().splitlines()[0] == str(subject.pid)
     assert subject.quit() == 0
+    assert not _left(stage)
+
+
+@pytest.mark.parametrize("body", [WORK, ALONE], ids=["pool", "no pool"])
+def test_a_pidfile_deleted_under_a_ghost_comes_back_by_itself_and_no_second_ghost_starts(
+    stage: Stage, body: str
+) -> None:
+    # The manager is awake when somebody could be found silent; nothing else wakes it here.
+    subject = stage.start(body, heartbeat_timeout=0.8)
+    for names in ((".pid",), (".pid", ".pid.lock")):
+        for name in names:
+            (stage.place / f"subject{name}").unlink()
+        subject.wait_log("Pidfile .*subject.pid was missing: made anew", len(names))
+        assert _left(stage) == {"subject.pid", "subject.pid.lock"}
+        assert stage.command("start") == Answer(0, f"Already running {subject.pid}", "")
+    assert stage.command("stop") == Answer(0, f"Stopped {subject.pid}", "")
+    stage.wait_code(subject.pid)
     assert not _left(stage)
 
 

@@ -20,7 +20,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from ghostd.errors import DeniedError, ExitCode, OptionError, SystemFault, ThreadedForkError
+from ghostd.errors import (
+    BootError,
+    DeniedError,
+    ExitCode,
+    GhostdError,
+    OptionError,
+    StartTimeoutError,
+    SystemFault,
+    ThreadedForkError,
+)
 from ghostd.linux import child, fds, procfs
 
 _TEXT_MOST: Final = 32_768  # bytes of a word: half of what a pipe takes, so that telling it never waits
@@ -36,6 +45,12 @@ class Outcome(NamedTuple):
     text: str
     pid: int
     is_late: bool = False
+
+    def error(self) -> GhostdError:
+        """What the daemon, or the lack of it, said about a start that failed; with its own exit code."""
+        error = StartTimeoutError(self.text) if self.is_late else BootError(self.text)
+        error.code = ExitCode(self.code) if self.code in set(ExitCode) else ExitCode.BOOT_FAILED
+        return error
 
 
 class Reporter:

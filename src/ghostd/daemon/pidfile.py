@@ -182,17 +182,25 @@ class FilePid:
             atexit.register(self.remove)
 
     def restore(self) -> bool:
-        """Make file and lock anew where somebody removed them under the living manager; whether both are there now."""
+        """Make file and lock anew where somebody removed them under the living manager; whether one was missing.
+
+        Raises what stands in the way: the directory is gone, or belongs to another user, or another ghost is there.
+        """
         if self.owner != os.getpid():
             return False
         try:
-            if not self._lock.is_in_place() and not self._lock_anew():
+            has_lock, has_file = self._lock.is_in_place(), self._is_saved()
+            if has_lock and has_file:
                 return False
-            if not os.path.lexists(self.file):
-                self.save()
-        except (OSError, GhostdError):
-            return False  # the directory is gone, or is not ours any more: the ghost lives on without
-        return self._is_saved()
+            if not has_lock and not self._lock_anew():
+                raise DeniedError(f"another ghost has the lock {self._lock.path}: stop one of the two")
+        except PermissionError:
+            return False  # a place that cannot be looked into: nothing is known to be missing
+        except OSError as error:
+            raise _told(self._lock.path, error) from error
+        if not has_file:
+            self.save()
+        return True
 
     def remove(self) -> bool:
         """Remove file and lock, as the process that saved them; False, and nothing done, for anybody else.
@@ -202,14 +210,9 @@ class FilePid:
         if self.owner != os.getpid():
             return False
         atexit.unregister(self.remove)
-        if self._is_saved():
-            try:
-                os.unlink(self.file)
-            except FileNotFoundError:
-                pass  # somebody was quicker
-            except OSError:
-                with suppress(OSError):
-                    os.ftruncate(self._fd, 0)
+        with suppress(OSError):  # a place that cannot be looked into any more
+            if self._is_saved():
+                self._unlink()
         with suppress(OSError):
             self._lock.unlink()
         self.release()
@@ -276,13 +279,21 @@ class FilePid:
         is_it = procfs.start_ticks(pid) == start_ticks and not procfs.is_zombie(pid)
         return pid if is_it else None
 
+    def _unlink(self) -> None:
+        try:
+            os.unlink(self.file)
+        except FileNotFoundError:
+            pass  # somebody was quicker
+        except OSError:
+            os.ftruncate(self._fd, 0)
+
     def _is_saved(self) -> bool:
-        """Whether the path names the file that this process has written."""
+        """Whether the path names the file that this process has written. OSError where nobody can tell."""
         if self._fd < 0:
             return False
         try:
             found = os.stat(self.file, follow_symlinks=False)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         own = os.fstat(self._fd)
         return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)

@@ -81,7 +81,9 @@ class Household:
         poller.watch(setup.inbox.fileno(), signals.gather)
         poller.watch(self.bell.fileno(), self._answer_bell)
         pool = Pool(setup.policy, now())
-        self.manager = Manager(pool, self.crew, self.performer, poller, setup.hooks, pulse=setup.pulse)
+        self.manager = Manager(
+            pool, self.crew, self.performer, poller, setup.hooks, pulse=setup.pulse, upkeep=setup.duties.upkeep
+        )
 
     def __enter__(self) -> Self:
         return self

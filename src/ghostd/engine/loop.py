@@ -1,12 +1,13 @@
 """The manager's loop: wait, gather, handle, perform. One thread, one place that blocks, no sleep.
 
 Facts are gathered first and handled then, because handling changes what is gathered from. The next deadline is the
-timeout: an idle manager does not wake to look around. The board is read when a deadline has come, and to see who is
-idle when somebody is to go.
+timeout: an idle manager does not wake to look around, but for once a minute where nothing else is due. The board is
+read when a deadline has come, and to see who is idle when somebody is to go.
 """
 
 import math
 import os
+from collections.abc import Callable
 
 from ghostd.core.events import Event, ScaleAsked
 from ghostd.core.pool import Pool
@@ -15,7 +16,7 @@ from ghostd.engine.crew import Crew, reap_adopted
 from ghostd.engine.perform import Hooks, Performer
 from ghostd.engine.sources import Poller
 
-_LONGEST_WAIT = 86_400.0  # seconds: what poll can be told has a limit
+_LONGEST_WAIT = 60.0  # seconds: what the ghost has on the disk is looked after even where nothing else is due
 
 
 class Manager:
@@ -30,14 +31,19 @@ class Manager:
         hooks: Hooks,
         *,
         pulse: float | None = None,
+        upkeep: Callable[[], None] = lambda: None,
     ) -> None:
-        """``pulse``: seconds between calls of the hooks that want news often; None if there are none."""
+        """``pulse``: seconds between calls of the hooks that want news often; None if there are none.
+
+        ``upkeep`` is called at the end of each turn; it never raises.
+        """
         self.pool = pool
         self._crew = crew
         self._performer = performer
         self._poller = poller
         self._hooks = hooks
         self._pulse = pulse
+        self._upkeep = upkeep
         self._next_pulse = now() if pulse is not None else math.inf
         self._events: list[Event] = []
         self._has_spawned = False  # the first turn does not wait
@@ -65,6 +71,7 @@ class Manager:
         self._events += self._performer.perform(orders)
         if self._has_spawned:
             self._beat_pulse(moment)
+            self._upkeep()
         self._has_spawned = True
 
     def _wait(self) -> float:

@@ -68,10 +68,13 @@ class Poller:
 
 
 class Duties(Protocol):
-    """What a signal asks for beyond the pool."""
+    """What is asked of the ghost beyond its pool."""
 
     def serve(self, number: int) -> None:
         """Do what HUP, USR1 or USR2 asks for. Never raises, although hooks of the user are called."""
+
+    def upkeep(self) -> None:
+        """Look after what the ghost has on the disk, cheaply. Never raises."""
 
 
 class Signals:

@@ -111,7 +111,8 @@ def test_a_trap_laid_under_a_living_ghost_is_not_removed_with_it(path: Path, lay
     path.unlink()
     lay(path)
     before = path.lstat().st_ino
-    assert not pidfile.restore()
+    with pytest.raises(DeniedError, match="remove it, or choose another path"):
+        pidfile.restore()
     pidfile.remove()
     assert path.lstat().st_ino == before
 
@@ -290,7 +291,8 @@ def test_a_directory_that_vanished_ends_no_ghost(tmp_path: Path) -> None:
     pidfile = FilePid(folder / "ghost.pid")
     pidfile.save()
     shutil.rmtree(folder)
-    assert not pidfile.restore()
+    with pytest.raises(OptionError, match=r"the directory of .* does not exist"):
+        pidfile.restore()
     folder.mkdir()
     assert pidfile.restore()
     assert in_child(FilePid(folder / "ghost.pid").running) == os.getpid()

@@ -1,12 +1,16 @@
 """What the living ghost mends and what the next one sweeps: files deleted by hand, and those of the dead."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from ghostd.daemon import upkeep as upkeep_module
 from ghostd.daemon.pidfile import FilePid
+from ghostd.daemon.upkeep import Upkeep
 from ghostd.errors import DeniedError
+from tests.support import deadline, needs_root
 from tests.unit.linux.forks import Gate, child, in_child, pause
 
 
@@ -68,7 +72,8 @@ def test_both_deleted_are_made_anew_unless_another_took_the_place(path: Path) ->
 
         with child(second) as pid:
             gate.wait()
-            assert not pidfile.restore()
+            with pytest.raises(DeniedError, match="another ghost has the lock"):
+                pidfile.restore()
             assert FilePid(path).load() == pid
             pidfile.remove()
             assert FilePid(path).holder() == FilePid(path).load() == pid
@@ -80,6 +85,75 @@ def test_nobody_but_the_owner_restores(path: Path) -> None:
     path.unlink()
     assert in_child(pidfile.restore) is False
     assert not path.exists()
+    pidfile.remove()
+
+
+def test_a_file_that_was_replaced_by_another_one_is_written_anew(path: Path) -> None:
+    pidfile = started(path)
+    path.unlink()
+    path.write_text("1\n")
+    assert pidfile.restore()
+    assert pidfile.load() == os.getpid()
+    assert not pidfile.restore(), "nothing is missing"
+    pidfile.remove()
+
+
+@needs_root
+def test_a_place_that_cannot_be_looked_into_is_not_taken_for_empty(path: Path) -> None:
+    pidfile = started(path)
+    path.parent.chmod(0o700)
+
+    def as_another_user() -> bool:
+        os.setresuid(65534, 65534, 65534)
+        pidfile.owner = os.getpid()
+        return pidfile.restore()
+
+    assert in_child(as_another_user) is False
+    assert pidfile.remove()
+
+
+# ── looking after it ──
+def test_a_deleted_pidfile_is_made_anew_and_that_is_told(path: Path) -> None:
+    pidfile, told = started(path), []
+    upkeep = Upkeep(pidfile)
+    upkeep.look(lambda *line: told.append(line))
+    assert told == []
+    path.unlink()
+    Upkeep(pidfile).look(lambda *line: told.append(line))
+    assert told == [("notice", f"Pidfile {path} was missing: made anew")]
+    assert pidfile.load() == os.getpid()
+    pidfile.remove()
+
+
+def test_it_is_looked_after_at_most_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pidfile, looks = started(path), []
+    monkeypatch.setattr(pidfile, "restore", lambda: looks.append(1))
+    upkeep = Upkeep(pidfile)
+    with deadline(0.9):
+        for _ in range(1000):
+            upkeep.look(lambda *_: None)
+    assert len(looks) == 1
+    pidfile.remove()
+
+
+def test_what_stands_in_the_way_is_told_once_and_the_file_comes_back_when_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "_LOOK_EVERY", 0.0)
+    folder, told = tmp_path / "run", []
+    folder.mkdir()
+    pidfile = started(folder / "ghost.pid")
+    upkeep = Upkeep(pidfile)
+    shutil.rmtree(folder)
+    for _ in range(3):
+        upkeep.look(lambda *line: told.append(line))
+    ((level, text),) = told
+    assert level == "error"
+    assert text.startswith(f"Pidfile {folder}/ghost.pid is missing and cannot be made anew: ")
+    assert text.endswith("make it, or choose another")
+    folder.mkdir()
+    upkeep.look(lambda *line: told.append(line))
+    assert told[1:] == [("notice", f"Pidfile {folder}/ghost.pid was missing: made anew")]
     pidfile.remove()
 
 
