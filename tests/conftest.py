@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.catalogue import never_ran
 from tests.support import (
     NEEDS,
     adopt_orphans,
@@ -23,10 +24,23 @@ from tests.support import (
 __all__ = ["deadline", "needs", "needs_root", "needs_tool", "wait_gone", "wait_until"]
 
 NO_SKIP = "GHOSTD_NO_SKIP"  # set where every tool and right is there: a test that needs one must run
+_PASSED = pytest.StashKey[set[str]]()  # node ids
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     adopt_orphans()
+    config.stash[_PASSED] = set[str]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """When the whole suite has passed where nothing may be skipped, each test that the catalogue names has run."""
+    whole = session.config.args_source is not pytest.Config.ArgsSource.ARGS and not session.config.option.keyword
+    if exitstatus == 0 and whole and os.environ.get(NO_SKIP):
+        passed: set[str] = session.config.stash[_PASSED]
+        for name in never_ran(passed):
+            session.config.get_terminal_writer().line(f"\nthe catalogue of faults names {name}, which did not run")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +61,10 @@ def _no_process_is_left() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if report.when == "call" and report.passed:
+        item.config.stash[_PASSED].add(item.nodeid)
     if report.skipped and os.environ.get(NO_SKIP) and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         if reason.startswith(NEEDS):

@@ -216,6 +216,7 @@ class Prefork(Ghost):
             pulse=self.config.policy.heartbeat_interval if wants_news else None,
             warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
             use_pidfd=self.use_pidfd,
+            unshared={0, 1, 2, *self.private_descriptors(), *self.log.descriptors()},
             has_echo=self.is_daemonized and self.log.fileno() is None,
         )
 

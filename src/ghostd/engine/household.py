@@ -2,7 +2,7 @@
 
 import faulthandler
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
@@ -46,6 +46,7 @@ class Setup:
     pulse: float | None  # seconds between calls of the hooks that want news often
     warn_of_threads: Callable[[str], None] | None  # None: refuse to fork beside a thread
     use_pidfd: bool = True
+    unshared: Collection[int] = ()  # descriptors that are ours, or that it is no news that spirits share
     has_echo: bool = False  # whether what spirits print must be carried into the log
 
 
@@ -55,7 +56,9 @@ class Household:
     def __init__(self, setup: Setup) -> None:
         self._closing = ExitStack()
         self.pid = os.getpid()
-        self.inherited = set(fds.census())  # the user's descriptors: spirits get these, and no others of the manager
+        open_now = fds.census()
+        self.inherited = set(open_now)  # the user's descriptors: spirits get these, and no others of the manager
+        _warn_of_connections(setup, open_now)
         process.load()
         wanted = _DESCRIPTORS_A_SPIRIT * 2 * setup.policy.spirits + _DESCRIPTORS_ELSE
         self.nofile = fds.raise_limit(wanted)
@@ -104,3 +107,15 @@ class Household:
     def _own(self, part: Part) -> Part:
         self._closing.callback(part.close)
         return part
+
+
+def _warn_of_connections(setup: Setup, open_now: Mapping[int, str]) -> None:
+    """Two processes that speak over one connection garble it, and a program rarely means to share one."""
+    for fd in sorted(fd for fd, what in open_now.items() if what.startswith("socket:") and fd not in setup.unshared):
+        peer = fds.peer_of(fd)
+        if peer is not None:
+            setup.log.write(
+                "warn",
+                f"Before the first fork descriptor {fd} is connected to {peer}: every spirit will share that "
+                "connection; open it in spirit() instead",
+            )

@@ -26,6 +26,20 @@ def census() -> dict[int, str]:
     return found
 
 
+def peer_of(fd: int) -> str | None:
+    """Who is at the other end of a connected socket, for a message; None for anything else."""
+    import socket  # noqa: PLC0415  only where a program has opened one before
+
+    try:
+        with socket.socket(fileno=os.dup(fd)) as one:
+            peer = one.getpeername()
+    except OSError:
+        return None  # no socket, a listening one, or one that is not connected
+    if isinstance(peer, tuple):
+        return f"{peer[0]}:{peer[1]}"
+    return os.fsdecode(peer) or "a socket without a name"
+
+
 def ensure_stdio() -> None:
     """Open /dev/null as each of 0, 1 and 2 that is closed: else the next socket would become somebody's stderr."""
     while True:
