@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
-from tests.support import wait_until
+from tests.support import children_of, end_all, reap_zombies, wait_gone, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -87,6 +87,46 @@ def test_spirits_that_are_stopped_go_with_a_killed_manager_too(stage: Stage) -> 
     for pid in subject.spirits():
         os.kill(pid, signal.SIGSTOP)
     kill_manager(subject)
+
+
+HAS_STARTED = """\
+import subprocess
+
+class Subject(Prefork):
+    def spirit(self):
+        deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(1000)"
+        child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        if os.fork() == 0:
+            if os.fork():
+                os._exit(0)  # an orphan, as of a shell that has ended
+            note("started")
+            time.sleep(1000)
+        if OPTIONS["name"] == "leaves":
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+        note("started")
+        while self.tick():
+            time.sleep(0.01)
+"""
+
+
+def test_what_spirits_have_started_goes_with_a_killed_manager_too(stage: Stage) -> None:
+    for count in range(5):
+        subject = stage.run(HAS_STARTED, whole=False)
+        subject.wait_notes("started", 4 * (count + 1))
+        kill_manager(subject)
+
+
+def test_what_has_left_the_group_of_its_spirit_is_not_ended_by_anybody(stage: Stage) -> None:
+    subject = stage.run(HAS_STARTED, name="leaves", spirits=1)
+    subject.wait_notes("started", 2)
+    (spirit,) = subject.spirits()
+    (free,) = [pid for pid in children_of(spirit) if os.getsid(pid) == pid]
+    os.kill(subject.pid, signal.SIGKILL)
+    wait_gone(spirit)
+    wait_until(lambda: reap_zombies({subject.pid}) == {free}, 2.0, "that one alone is left")
+    end_all({free})
+    assert subject.wait_end() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("body", [WORK, WORK_WITHOUT_PIDFD], ids=["pidfd", "no pidfd"])

@@ -29,7 +29,11 @@ def lay(reader: int, signum: int) -> int:
 
 
 def follow(fd: int) -> None:
-    """In the child: be the one that is sent the signal. Whether the parent went before this call, the caller looks."""
+    """In the child: be the one that is sent the signal. Whether the parent went before this call, the caller looks.
+
+    A child that leads a process group has it sent to the whole group: what it has started goes with it.
+    """
     if fd >= 0:
+        own = os.getpid()
         with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(fd, fcntl.F_SETOWN, -own if os.getpgrp() == own else own)

@@ -52,7 +52,8 @@ def be_born(
         fds.redirect_stdio(given.stdio)
     # Of the manager's descriptors nothing stays, of other spirits' nothing.
     fds.close_all_but((*given.keep, *log, max(life_end, 0)))
-    # The same through the life pipe, which also holds where PDEATHSIG is lost by a change of user.
+    # The same through the life pipe, for all of our group: it also ends what we have started, and holds where PDEATHSIG
+    # is lost by a change of user.
     life.follow(life_end)
     fds.restore_limit(given.nofile)
     gc.enable()

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from ghostd.linux import fds, life
-from tests.support import needs_root, wait_gone
+from tests.support import is_alive, needs_root, wait_gone
 from tests.unit.linux.forks import Gate, child, in_child, pause, wait_exited
 
 
@@ -45,6 +45,44 @@ def test_each_child_hears_of_the_end_of_its_parent() -> None:
 @needs_root
 def test_a_child_that_became_another_user_hears_of_it_too() -> None:
     _end_of_a_family(user=65534)
+
+
+def test_the_group_that_a_child_leads_hears_of_it_and_who_has_left_the_group_does_not() -> None:
+    def leader(fd: int, told: Gate, heard: Gate) -> None:
+        os.setpgid(0, 0)
+        life.follow(fd)
+        for leaves in (False, True):
+            if os.fork() == 0:
+                os.close(fd)
+                if leaves:
+                    os.setsid()
+                told.tell(os.getpid())
+                pause()
+            heard.wait()
+        told.tell(os.getpid())
+        pause()
+
+    def parent(told: Gate, heard: Gate) -> None:
+        reader, writer = fds.pipe_cloexec()
+        fd = life.lay(reader, signal.SIGUSR1)
+        if os.fork() == 0:
+            os.close(writer)
+            leader(fd, told, heard)
+        pause()
+
+    with Gate() as told, Gate() as heard, child(lambda: parent(told, heard)) as pid:
+        family = []
+        for _ in range(3):
+            family.append(told.told())
+            heard.open()
+        left = [one for one in family if os.getsid(one) == one]
+        os.kill(pid, signal.SIGKILL)
+        wait_exited(pid)
+        wait_gone(*(set(family) - set(left)))
+        assert len(left) == 1
+        assert is_alive(left[0])
+        os.kill(left[0], signal.SIGKILL)
+        wait_gone(left[0])
 
 
 def test_a_child_hears_nothing_while_another_writer_lives() -> None:
