@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NoReturn
 
 from ghostd.config import Config, class_layer, environ_layer, gather
@@ -22,6 +21,7 @@ from ghostd.linux import identity
 from ghostd.linux.inbox import Inbox
 from ghostd.linux.title import set_title
 from ghostd.log import Log
+from ghostd.record import replace
 
 
 class Ghost:

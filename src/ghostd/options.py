@@ -1,15 +1,20 @@
 """How an option is declared and checked: one place for its default, the reason for it, and what is allowed.
 
-A record of options is a frozen dataclass whose fields are made by :func:`option`. Keyword arguments, the TOML schema,
+A record of options is a frozen record whose fields are made by :func:`option`. Keyword arguments, the TOML schema,
 the command line's flags, the environment and the reference page all come from these declarations.
 """
 
-import dataclasses
+from __future__ import annotations
+
 import math
 from enum import Enum
-from typing import Any
 
 from ghostd.errors import OptionError
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Described, Frozen, described
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Kind(Enum):
@@ -27,9 +32,8 @@ class Kind(Enum):
     OBJECT = "an object"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Option:
-    """The declaration of one option; lives in its field's metadata under ``"option"``."""
+class Option(Frozen):
+    """The declaration of one option; what is said about its field."""
 
     kind: Kind
     help: str  # one sentence: what it does
@@ -60,12 +64,12 @@ def option(
 ) -> Any:  # noqa: ANN401
     """Declare a field of a record of options: default, kind, one sentence of help and the reason for the default."""
     declared = Option(kind, help, why, **{"optional": default is None, **limits})
-    return dataclasses.field(default=default, metadata={"option": declared})
+    return Described(default, declared)
 
 
-def declared(record: Any) -> dict[str, Option]:  # noqa: ANN401  a dataclass or an instance of one
+def declared(record: Any) -> dict[str, Option]:  # noqa: ANN401  a record or its class
     """All options of a record or its class, by name, in the order of declaration."""
-    return {f.name: f.metadata["option"] for f in dataclasses.fields(record) if "option" in f.metadata}
+    return described(record)
 
 
 def check(record: Any) -> None:  # noqa: ANN401

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -16,6 +15,7 @@ from ghostd.core.rollout import Rollout
 from ghostd.core.roster import Tally
 from ghostd.core.snapshot import Snapshot
 from ghostd.errors import ExitCode
+from ghostd.record import replace
 from ghostd.testing.promises import Promise, Violation
 from ghostd.testing.world import Mode, World
 
@@ -81,7 +81,7 @@ class MissesOneLess(Pool):
 class MakesTheOldOnes(Spoiled):
     def spoil(self, order: Action) -> Sequence[Action]:
         newer = isinstance(order, Spawn) and order.generation > 1
-        return [replace(order, generation=1)] if newer else [order]  # type: ignore[arg-type]
+        return [replace(order, generation=1)] if newer else [order]
 
 
 class Hasty(Rollout):

@@ -1,15 +1,15 @@
 """How options are declared and checked: each kind takes what it says and refuses the rest."""
 
-import dataclasses
+from __future__ import annotations
 
 import pytest
 
 from ghostd.errors import OptionError
 from ghostd.options import Kind, Option, check, declared, option
+from ghostd.record import Frozen
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Example:
+class Example(Frozen, kw_only=True):
     """One option of each kind."""
 
     seconds: float = option(1.0, Kind.SECONDS, "Some seconds.", why="one", least=0.5, most=10.0)
@@ -98,4 +98,4 @@ def test_none_is_allowed_where_it_is_the_default_or_said_to_be() -> None:
     assert declared(Example)["path"].optional
     assert not declared(Example)["text"].optional
     made = option("x", Kind.TEXT, "A text.", why="x", optional=True)
-    assert made.metadata["option"] == Option(Kind.TEXT, "A text.", "x", optional=True)
+    assert made.about == Option(Kind.TEXT, "A text.", "x", optional=True)

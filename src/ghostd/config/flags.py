@@ -1,18 +1,20 @@
 """Options as flags of a command line, and as the reference page: both are drawn from the declarations."""
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from ghostd.config.gathering import ALIASES, RECORDS, Layer, options
 from ghostd.config.sources import typed, variable_of
 from ghostd.config.texts import as_text
+from ghostd.hints import TYPE_CHECKING
 from ghostd.options import Kind, Option, declared
+from ghostd.record import default
 
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 
-def add_flags(parser: "argparse.ArgumentParser") -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each option that a text can give. What was not given is not in the namespace."""
     for home, record in RECORDS.items():
         group = parser.add_argument_group(f"{home} options")
@@ -24,7 +26,7 @@ def add_flags(parser: "argparse.ArgumentParser") -> None:
                 _add_flag(group, alias, opt, f"The same as {flag_of(name)}, which wins.")
 
 
-def flag_layer(namespace: "argparse.Namespace") -> Layer:
+def flag_layer(namespace: argparse.Namespace) -> Layer:
     """The options among what argparse found, typed; raises OptionError naming the flag."""
     given = {name: text for name, text in vars(namespace).items() if ALIASES.get(name, name) in options()}
     return Layer({name: typed(name, text, flag_of(name)) for name, text in given.items()}, flag_of)
@@ -67,5 +69,4 @@ def _row(record: Any, name: str, opt: Option) -> tuple[str, ...]:  # noqa: ANN40
 
 
 def _default(record: Any, name: str, opt: Option) -> str:  # noqa: ANN401  a class of options
-    (value,) = (field.default for field in dataclasses.fields(record) if field.name == name)
-    return as_text(value, opt)
+    return as_text(default(record, name), opt)

@@ -4,19 +4,24 @@ A layer is a mapping of names to values together with where each came from. What
 or a UserError: never another exception.
 """
 
-import dataclasses
+from __future__ import annotations
+
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
 
 from ghostd.config.texts import hint, shown
 from ghostd.core.policy import Policy
 from ghostd.daemon.options import DaemonOptions
 from ghostd.errors import OptionError, UserError
-from ghostd.log import LogOptions
+from ghostd.hints import TYPE_CHECKING
+from ghostd.log.options import LogOptions
 from ghostd.options import Kind, Option, declared
+from ghostd.record import Frozen
 from ghostd.spirit.options import SpiritOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, Final
 
 RECORDS: Final[dict[str, Any]] = {"policy": Policy, "spirit": SpiritOptions, "daemon": DaemonOptions, "log": LogOptions}
 ALIASES: Final[dict[str, str]] = {"workers": "spirits"}  # the field's word and ours; ours wins where both stand
@@ -24,14 +29,13 @@ DEFAULT_ORIGIN = "default"
 WHOLE_BITS_MAX = 63  # a larger number fits no call of the kernel, and Python may refuse even to print it
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(Frozen, kw_only=True):
     """Every option of a ghost, checked. Never changes once made."""
 
-    policy: Policy = dataclasses.field(default_factory=Policy)
-    spirit: SpiritOptions = dataclasses.field(default_factory=SpiritOptions)
-    daemon: DaemonOptions = dataclasses.field(default_factory=DaemonOptions)
-    log: LogOptions = dataclasses.field(default_factory=LogOptions)
+    policy: Policy = Policy()
+    spirit: SpiritOptions = SpiritOptions()
+    daemon: DaemonOptions = DaemonOptions()
+    log: LogOptions = LogOptions()
 
     def flat(self) -> dict[str, object]:
         """All options by name, in the order of the reference page."""
@@ -53,7 +57,7 @@ class Layer(dict[str, object]):
         self.error = error
 
 
-class Setting(NamedTuple):
+class Setting(Frozen):
     """One option as it was found: its value, where it came from, and the error to raise when it is wrong."""
 
     name: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Frozen
 
 if TYPE_CHECKING:  # phases imports Reason from here
     from ghostd.core.events import Exit
@@ -48,8 +49,7 @@ class News(Enum):
     CREDITED = "credited"  # the manager did not run for a while
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Frozen):
     """Make the process of this spirit."""
 
     spirit: SpiritId
@@ -58,8 +58,7 @@ class Spawn:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Frozen):
     """Ask the spirit to quit; it has ``limit`` seconds."""
 
     spirit: SpiritId
@@ -67,8 +66,7 @@ class Ask:
     limit: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rouse:
+class Rouse(Frozen):
     """Have a silent spirit write its stacks, ask it to quit, and let it go on if it was stopped; as in Ask."""
 
     spirit: SpiritId
@@ -77,8 +75,7 @@ class Rouse:
     limit: float
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Frozen):
     """End the spirit and all that it has started, with SIGKILL, ``after`` seconds in the phase it did not leave."""
 
     spirit: SpiritId
@@ -86,8 +83,7 @@ class Kill:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(Frozen):
     """The spirit has ended: give back what was held for it. ``age`` in seconds since the fork."""
 
     spirit: SpiritId
@@ -96,8 +92,7 @@ class Bury:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Frozen):
     """Report a spirit that outlived SIGKILL by ``after`` seconds; go on without it."""
 
     spirit: SpiritId
@@ -105,8 +100,7 @@ class Abandon:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Frozen):
     """Tell the news to whoever waits for it; ``detail`` has the numbers and what comes next."""
 
     news: News
@@ -114,16 +108,14 @@ class Announce:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Frozen):
     """The shutdown begins: gracefully, or (perhaps after that) at once."""
 
     graceful: bool
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Frozen):
     """Nothing is left to do: end with this code."""
 
     code: ExitCode

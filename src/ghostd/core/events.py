@@ -1,12 +1,15 @@
 """What can happen: facts in the past tense, each with the monotonic time of the fact. Nothing in here decides."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from ghostd.core.phases import SpiritId
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from ghostd.core.phases import SpiritId
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Frozen):
     """How a process ended: with a code, or by a signal."""
 
     code: int | None = None
@@ -23,16 +26,14 @@ class Exit:
         return f"{how}, core dumped" if self.dumped_core else how
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(Frozen):
     """The process of a spirit exists."""
 
     spirit: SpiritId
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ForkFailed:
+class ForkFailed(Frozen):
     """The process of a spirit could not be made."""
 
     spirit: SpiritId
@@ -40,24 +41,21 @@ class ForkFailed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Readied:
+class Readied(Frozen):
     """A spirit has said that it can work."""
 
     spirit: SpiritId
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Frozen):
     """A spirit has said that it finishes and leaves, by itself or because somebody else asked it to."""
 
     spirit: SpiritId
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Frozen):
     """A spirit's cell on the board, as read: its last beat, and until when it asked not to be judged (0: not)."""
 
     spirit: SpiritId
@@ -65,16 +63,14 @@ class Beat:
     busy_until: float
 
 
-@dataclass(frozen=True, slots=True)
-class BoardRead:
+class BoardRead(Frozen):
     """The cells of all spirits were read. Only a batch with this event may find a spirit silent."""
 
     beats: tuple[Beat, ...]
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Frozen):
     """The process of a spirit has ended and was reaped."""
 
     spirit: SpiritId
@@ -82,23 +78,20 @@ class Exited:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(Frozen):
     """Somebody wants the ghost to end: gracefully, or at once."""
 
     graceful: bool
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadAsked:
+class ReloadAsked(Frozen):
     """Somebody wants a new generation of spirits."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleAsked:
+class ScaleAsked(Frozen):
     """Somebody wants another number of spirits: ``by`` more or fewer than now, or exactly ``to``."""
 
     at: float
@@ -106,8 +99,7 @@ class ScaleAsked:
     to: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Continued:
+class Continued(Frozen):
     """The manager was stopped and goes on (SIGCONT): it cannot say for how long it did not run."""
 
     at: float

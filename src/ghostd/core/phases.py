@@ -12,13 +12,19 @@ Why the two phases LEAVING and SILENT, which look alike: both were asked to quit
 (``silent_timeout``, and its seat was refilled when it was found).
 """
 
-import math
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final, NewType
+from __future__ import annotations
 
-from ghostd.core.actions import Reason
+import math
+from enum import Enum
+
 from ghostd.errors import IllegalMoveError
+from ghostd.hints import TYPE_CHECKING, NewType
+from ghostd.record import Mutable
+
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ghostd.core.actions import Reason
 
 SpiritId = NewType("SpiritId", int)
 Generation = NewType("Generation", int)
@@ -76,8 +82,7 @@ SERVING: Final = (Phase.SPAWNING, Phase.BOOTING, Phase.READY)  # holds, or will 
 ALIVE: Final = frozenset(Phase) - {Phase.SPAWNING, Phase.GONE}  # has a process
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Mutable):
     """What the pool knows of one spirit. Times are monotonic seconds."""
 
     spirit: SpiritId

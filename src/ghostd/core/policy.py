@@ -1,12 +1,12 @@
 """The numbers that the pool decides by: each default with its reason. Seconds are floats."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
 from ghostd.options import Kind, check, option
+from ghostd.record import Frozen
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
+class Policy(Frozen, kw_only=True):
     """How many spirits, and how long anything may take. Checked when made; raises OptionError."""
 
     spirits: int = option(

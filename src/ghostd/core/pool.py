@@ -7,22 +7,28 @@ Time is monotonic seconds and comes in as ``now``. The caller must call ``handle
 must put a ``BoardRead`` into the batch when that moment has come: only a fresh reading may find a spirit silent.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from enum import Enum, auto
-from typing import Final, assert_never
 
 from ghostd.core import actions as do
 from ghostd.core import events as fact
 from ghostd.core.actions import News, Reason
 from ghostd.core.phases import Move, Phase, Record
-from ghostd.core.policy import Policy
 from ghostd.core.restraint import Restraint
 from ghostd.core.rollout import Rollout
 from ghostd.core.roster import Roster, Tally
 from ghostd.core.snapshot import Snapshot, State, Totals, view
 from ghostd.errors import ExitCode
+from ghostd.hints import TYPE_CHECKING, assert_never
+from ghostd.record import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Final
+
+    from ghostd.core.policy import Policy
 
 NOISE: Final = 0.05  # a wake-up later than planned by less is the scheduler's, not a gap
 LONG_GAP: Final = 1.0  # later by more: the manager was stopped or starved, perhaps since it last ran
@@ -316,11 +322,8 @@ class Pool:
             reason = Reason.WHOLE if news is News.WHOLE else Reason.EARLY_DEATH
             self._announce(news, reason, f"{ready} of {self._wanted} spirits are ready")
         if self._policy.give_up_after and now - self._barren_since >= self._policy.give_up_after:
-            self._give_up(
-                do.Halt(
-                    ExitCode.BOOT_FAILED, Reason.GAVE_UP, f"no spirit was ready for {now - self._barren_since:.1f} s"
-                )
-            )
+            how = f"no spirit was ready for {now - self._barren_since:.1f} s"
+            self._give_up(do.Halt(ExitCode.BOOT_FAILED, Reason.GAVE_UP, how))
 
     def _wind_up(self, now: float) -> None:
         """Bring the end about: ask or kill all that is left, and halt when nothing is."""

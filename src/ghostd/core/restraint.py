@@ -4,21 +4,28 @@ A **hold** is a vacancy that may not be filled yet. It remembers how many early 
 spirit that fills it inherits that streak, so that a crash loop slows down by itself wherever in the pool it sits.
 """
 
+from __future__ import annotations
+
 import math
 from collections import deque
-from dataclasses import dataclass
 
-from ghostd.core.policy import Policy
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from ghostd.core.policy import Policy
 
 _JITTER = 0.15  # waits are up to this part shorter, so that ghosts that failed together do not return together
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Hold:
+class Hold(Frozen):
     """A vacancy that may be filled from ``until`` on."""
 
     until: float
     streak: int
+
+    def __lt__(self, other: Hold) -> bool:
+        return (self.until, self.streak) < (other.until, other.streak)
 
 
 class Restraint:

@@ -4,9 +4,14 @@ A rollout ends in the new generation or in the old one, never in neither. One ru
 storm of requests builds two generations, not a hundred.
 """
 
+from __future__ import annotations
+
 from ghostd.core.actions import Announce, News, Reason
 from ghostd.core.phases import Generation
-from ghostd.core.roster import Tally
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ghostd.core.roster import Tally
 
 
 class Rollout:

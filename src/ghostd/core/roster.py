@@ -1,14 +1,18 @@
 """Who is there: the records of a pool's spirits, the seats they hold, and how many of each kind there are."""
 
+from __future__ import annotations
+
 import heapq
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ghostd.core.phases import SERVING, Generation, Phase, Record, SpiritId
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Mutable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Mutable):
     """The spirits counted: of the generation that is wanted, of others, and those that leave."""
 
     coming: int = 0  # wanted generation: ordered or booting

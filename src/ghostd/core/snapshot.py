@@ -1,9 +1,14 @@
 """A frozen view of a pool at one moment: the one thing that status, metrics and dashboards read."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
 from enum import Enum
 
-from ghostd.core.phases import Generation, Phase, Record, SpiritId
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Frozen, Mutable
+
+if TYPE_CHECKING:
+    from ghostd.core.phases import Generation, Phase, Record, SpiritId
 
 
 class State(Enum):
@@ -18,8 +23,7 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class SpiritView:
+class SpiritView(Frozen):
     """One spirit. Times in seconds."""
 
     spirit: SpiritId
@@ -37,8 +41,7 @@ def view(record: Record, now: float) -> SpiritView:
     return SpiritView(record.spirit, record.seat, record.generation, record.phase, age, silence)
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(Mutable):
     """What has happened since the pool began. The pool counts in one of these; a snapshot has a copy."""
 
     forked: int = 0
@@ -52,8 +55,7 @@ class Totals:
     failed_reloads: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Frozen):
     """The pool at one moment."""
 
     state: State

@@ -1,17 +1,20 @@
 """How a ghost settles as a daemon: its name, its user, its pidfile, and how long starting and stopping may take."""
 
-import dataclasses
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ghostd.errors import OptionError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.options import Kind, check, option
+from ghostd.record import Frozen, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DaemonOptions:
+class DaemonOptions(Frozen, kw_only=True):
     """Checked when made; raises OptionError. :meth:`settled` fills in what depends on the moment: name and paths."""
 
     name: str | None = option(
@@ -64,12 +67,12 @@ class DaemonOptions:
             if getattr(self, name) == "":
                 raise OptionError(f"option {name}: '' is not allowed; it takes a path")
 
-    def settled(self, script: str | None = None, cwd: str | None = None) -> "DaemonOptions":
+    def settled(self, script: str | None = None, cwd: str | None = None) -> DaemonOptions:
         """The same with a name and absolute paths, as seen from ``cwd``: a daemon changes its directory later."""
         name = self.name or _basename(sys.argv[0] if script is None else script)
         pidfile = _absolute("pidfile", self.pidfile or f"{name}.pid", cwd)
         chdir = _absolute("chdir", self.chdir, cwd)
-        return dataclasses.replace(self, name=name, pidfile=pidfile, chdir=chdir)
+        return replace(self, name=name, pidfile=pidfile, chdir=chdir)
 
     def start_limit(self, boot_timeout: float) -> float:
         """How long a start may take, in seconds, when one spirit may take ``boot_timeout``."""

@@ -1,14 +1,12 @@
 """All that the manager of one pool opens, put together, and given back at the end."""
 
+from __future__ import annotations
+
 import faulthandler
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
-from ghostd.core.events import Event
-from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew
@@ -17,9 +15,17 @@ from ghostd.engine.launch import Birth, ForkLauncher
 from ghostd.engine.loop import Manager
 from ghostd.engine.perform import STACKS_SIGNAL, Hooks, Performer, Scribe
 from ghostd.engine.sources import Duties, Poller, Signals
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds, inbox, process
 from ghostd.linux.board import Board, Doorbell
-from ghostd.linux.inbox import Inbox
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from ghostd.core.events import Event
+    from ghostd.core.policy import Policy
+    from ghostd.linux.inbox import Inbox
 
 
 class _Closes(Protocol):
@@ -32,8 +38,7 @@ _DESCRIPTORS_A_SPIRIT = 2  # its pidfd, and one to spare
 _DESCRIPTORS_ELSE = 256  # the user's, the log's and our own
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
+class Setup(Frozen, kw_only=True):
     """What a household is made of."""
 
     policy: Policy
@@ -41,7 +46,7 @@ class Setup:
     hooks: Hooks
     duties: Duties
     inbox: Inbox
-    birth: Callable[["Household"], Birth]  # the first steps of a newborn of this household
+    birth: Callable[[Household], Birth]  # the first steps of a newborn of this household
     foreground: bool
     pulse: float | None  # seconds between calls of the hooks that want news often
     warn_of_threads: Callable[[str], None] | None  # None: refuse to fork beside a thread

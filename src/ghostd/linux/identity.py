@@ -3,13 +3,18 @@
 Belief is not enough: a library has kept groups that it was told to drop (CVE-2023-6507). /proc/self/status decides.
 """
 
+from __future__ import annotations
+
 import grp
 import os
 import pwd
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 Name = str | int
 
@@ -17,8 +22,7 @@ _CAP_SETGID, _CAP_SETUID = 1 << 6, 1 << 7  # linux/capability.h
 _NO_ID = 2**32 - 1  # -1 to the kernel: "leave as it is"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Frozen):
     """A user, its group, and all groups that it has, the group among them."""
 
     uid: int

@@ -1,10 +1,14 @@
 """What may be asked of the log: where it goes, how it looks and how much it says. Checked before anything is opened."""
 
-from dataclasses import dataclass
-from typing import Final
+from __future__ import annotations
 
 from ghostd.errors import OptionError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.options import Kind, check, option
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from typing import Final
 
 LEVELS: Final[dict[str, int]] = {
     "trace": 8,
@@ -40,8 +44,7 @@ FACILITIES: Final[dict[str, int]] = {
 LOGOPTS: Final = ("cons", "ndelay", "nofatal", "nowait", "odelay", "perror", "pid")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LogOptions:
+class LogOptions(Frozen, kw_only=True):
     """Where the log goes, how it looks, and how much it says.
 
     The first of logger, loghandle and logfile that is given takes it; without any, the system log does.

@@ -1,23 +1,27 @@
 """The first steps of a newborn spirit, in their order, each with its why; and its last one."""
 
+from __future__ import annotations
+
 import gc
 import os
 import signal
 import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds, inbox, life, process
-from ghostd.linux.board import Board, Doorbell, Page
 from ghostd.linux.child import unblock_signals
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from ghostd.linux.board import Board, Doorbell, Page
 
 OnQuit = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Inheritance:
+class Inheritance(Frozen):
     """What every spirit of a pool is given by its manager."""
 
     manager: int  # pid

@@ -1,12 +1,12 @@
 """What a user may choose about how spirits are made and run."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
 from ghostd.options import Kind, check, option
+from ghostd.record import Frozen
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpiritOptions:
+class SpiritOptions(Frozen, kw_only=True):
     """How spirits are made and run. Checked when made; raises OptionError."""
 
     event_loop: str = option(
