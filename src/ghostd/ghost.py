@@ -119,6 +119,8 @@ class Ghost:
             return self._pid_of_other(limit)
         try:
             self.preinit()
+            if missing := self.log.missing():
+                lsb.say(sys.stderr, f"{self.name}: {lsb.unheard(missing)}")
             side = detach.detach(allow_threads=self.config.spirit.fork_beside_threads == "warn")
         except BaseException:
             self._filepid.release()
@@ -241,6 +243,7 @@ class Ghost:
         set_title(f"{self.name}: manager")
         if self._daemonized:
             detach.settle(chdir=self._chdir, umask=umask, stdio=self.log.fileno())
+            self.log.leave_stderr()
 
     def _acquire_to_run(self) -> bool:
         """Where no file can be made and no pidfile was asked for, as in a container, there is nobody to ask."""

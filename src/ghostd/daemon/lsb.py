@@ -39,6 +39,13 @@ def started(pid: int) -> Reply:
     return Reply(f"Running {pid}")
 
 
+def unheard(missing: str) -> str:
+    """`start` detaches a daemon whose log nobody takes yet; ``missing`` says who is not there."""
+    return (
+        f"{missing}: what the daemon logs is lost, and counted, until one is there; option logfile names a file instead"
+    )
+
+
 def already_running(pid: int | None) -> Reply:
     """`start` found it running; LSB calls that a success. No pid: it is being started, or is out of sight."""
     return Reply(f"Already running {pid}" if pid else "Already running")

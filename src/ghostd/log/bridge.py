@@ -55,6 +55,13 @@ class LoggerSink:
     def open(self) -> None:
         """Nothing: it is the user's."""
 
+    def missing(self) -> str:
+        """Nothing: it is the user's."""
+        return ""
+
+    def leave_stderr(self) -> None:
+        """Nothing: it has never used it."""
+
     def put(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> None:
         """Hand over one record; OSError when the logger's own stream could not take it."""
         call = self._calls[level]

@@ -40,6 +40,13 @@ class FileSink:
         except OSError as error:
             raise _told(self.path, error) from error
 
+    def missing(self) -> str:
+        """Nothing: a file that cannot be opened is an error of open."""
+        return ""
+
+    def leave_stderr(self) -> None:
+        """Nothing: it has never used it."""
+
     def put(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> None:
         """Write one record; OSError when it could not be written whole."""
         now = time.monotonic()

@@ -27,6 +27,12 @@ class Sink(Protocol):
     def open(self) -> None:
         """Open it now; a GhostdError when it cannot be."""
 
+    def missing(self) -> str:
+        """What keeps records from going there now though it may come later, in a few words; "" when nothing does."""
+
+    def leave_stderr(self) -> None:
+        """Use it no more: nobody reads it."""
+
     def put(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> None:
         """Take one record whole and at once, or raise OSError."""
 
@@ -134,6 +140,14 @@ class Log:
     def open(self) -> None:
         """Open the place now. DeniedError, OptionError or SystemFault when a record could not go there."""
         self._sink.open()
+
+    def missing(self) -> str:
+        """What keeps records from being written now though it may come later: no system log; "" when nothing does."""
+        return self._sink.missing()
+
+    def leave_stderr(self) -> None:
+        """In a detached daemon: stderr is no place any more for what nobody else takes."""
+        self._sink.leave_stderr()
 
     def reopen(self) -> None:
         """Open the file anew, as after a rotation. Where that fails the old one goes on, and a record in it says so."""

@@ -35,6 +35,13 @@ class StreamSink:
         except OSError as error:
             raise SystemFault(f"the log's stream {self._handle!r} cannot be used: {error.strerror}") from error
 
+    def missing(self) -> str:
+        """Nothing: it is open already."""
+        return ""
+
+    def leave_stderr(self) -> None:
+        """Nothing: its descriptor is its own."""
+
     def put(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> None:
         """Write one record; OSError when it could not be written whole and at once."""
         data = self._lines(level, text, fields, more)

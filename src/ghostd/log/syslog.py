@@ -2,7 +2,8 @@
 
 Rule: it never waits. That is why the C library's own syslog(3) is not used: it blocks as long as the daemon behind
 the socket is stuck, and when there is no socket it drops every record without a word. Here a full socket is a lost
-record that is counted, and no socket is said once on stderr, which then takes the records.
+record that is counted, and no socket is said once on stderr, which then takes the records. A detached daemon has no
+stderr: its starter says it, and its records are counted until a socket is there.
 """
 
 import errno
@@ -36,6 +37,7 @@ class SyslogSink:
         self._shows_pid = "pid" in opts
         self._facility = FACILITIES[facility] << 3
         self._copies = "perror" in opts
+        self._has_stderr = True
         self._lines = TextLines()
         self._socket: socket.socket | None = None
         self._look_at = 0.0
@@ -43,6 +45,18 @@ class SyslogSink:
 
     def open(self) -> None:
         """Nothing: a system log may come and go while the ghost lives."""
+
+    def missing(self) -> str:
+        """That no system log runs, in a few words; "" when one does."""
+        try:
+            with _connection(self._address):
+                return ""
+        except OSError as error:
+            return self._absence(error)
+
+    def leave_stderr(self) -> None:
+        """What is written to stderr from now on, nobody reads."""
+        self._has_stderr = self._copies = False
 
     def put(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...] = ()) -> None:
         """Send one record; OSError when nobody could take it."""
@@ -83,15 +97,11 @@ class SyslogSink:
         return self._socket
 
     def _connect(self) -> None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            connection.connect(self._address)
+            self._socket = _connection(self._address)
         except OSError as error:
-            connection.close()
             self._look_at = time.monotonic() + _RETRY_EVERY
             self._tell(error)
-            return
-        self._socket = connection
 
     def _send(self, connection: socket.socket, data: bytes) -> None:
         try:
@@ -112,14 +122,27 @@ class SyslogSink:
         return f"<{self._facility | severity}>{stamp} {self._ident}{pid}: {text}".encode()
 
     def _to_stderr(self, level: str, text: str, fields: Mapping[str, object], more: tuple[str, ...]) -> None:
-        if not _write_stderr(self._lines(level, text, fields, more)):
+        if not (self._has_stderr and _write_stderr(self._lines(level, text, fields, more))):
             raise OSError(errno.ENOTCONN, f"no system log at {self._address} and no stderr")
 
     def _tell(self, error: OSError) -> None:
-        if not self._has_told:
+        if self._has_stderr and not self._has_told:
             self._has_told = True
-            told = f"no system log at {self._address} ({error.strerror}): the log goes to stderr"
-            _write_stderr(self._lines("warn", f"{told}; option logfile names a file instead", {}))
+            told = f"{self._absence(error)}: the log goes to stderr; option logfile names a file instead"
+            _write_stderr(self._lines("warn", told, {}))
+
+    def _absence(self, error: OSError) -> str:
+        return f"no system log at {self._address} ({error.strerror})"
+
+
+def _connection(address: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _write_stderr(data: bytes) -> bool:

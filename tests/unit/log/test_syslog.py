@@ -198,6 +198,45 @@ def test_a_system_log_that_comes_later_is_found(address: str, monkeypatch: pytes
     assert "early" in shown
 
 
+def test_whether_there_is_a_system_log_can_be_asked_without_a_record(address: str) -> None:
+    before = fds.census()
+    assert sink(address).missing() == f"no system log at {address} (No such file or directory)"
+    with listen(address) as daemon:
+        assert sink(address).missing() == ""
+        daemon.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            daemon.recv(1)
+    assert sink(address).missing() == f"no system log at {address} (Connection refused)"
+    assert fds.census() == before
+
+
+def test_who_has_left_stderr_loses_and_counts_its_records_and_tells_their_number_when_a_system_log_comes(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syslog, "ADDRESS", address)
+    monkeypatch.setattr(syslog.SyslogSink.__init__, "__defaults__", (address,))
+    monkeypatch.setattr(syslog, "_RETRY_EVERY", 0.0)
+
+    def work() -> int:
+        log = Log(LogOptions(logopt="pid,perror"), name="ghost")
+        log.leave_stderr()
+        log.info("one")
+        log.error("two")
+        with listen(address) as daemon:
+            log.info("three")
+            texts = [daemon.recv(4096).rpartition(b"]: ")[2] for _ in range(2)]
+        assert texts[0] == b"2 log records were lost (no system log at %s and no stderr)" % address.encode()
+        assert texts[1] == b"three"
+        log.info("four")
+        with listen(address) as daemon:
+            log.info("five")
+            assert daemon.recv(4096).endswith(b"1 log records were lost (Connection refused)")
+        return log.dropped
+
+    shown, lost = on_stderr(work)
+    assert (shown, lost) == ("", 3)
+
+
 def test_it_has_no_descriptor_for_stdio_and_leaks_none(address: str) -> None:
     before = fds.census()
     one = sink(address)
