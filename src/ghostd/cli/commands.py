@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
-from ghostd import __version__
+from ghostd import __version__, program
 from ghostd.cli import asking, output, quick, target
-from ghostd.cli.target import Said, Target
+from ghostd.cli.target import Said
 from ghostd.config import (
     Layer,
     TomlFile,
@@ -33,7 +33,7 @@ from ghostd.daemon.pidfile import FilePid
 from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError
 from ghostd.ghost import Ghost
 
-TARGET_HELP = f"what to run: {target.FORMS}; without it ./{quick.DEFAULT_FILE}"
+TARGET_HELP = f"what to run: {program.FORMS}; without it ./{quick.DEFAULT_FILE}"
 
 
 class Sources(NamedTuple):
@@ -111,22 +111,22 @@ def _pidfile(args: argparse.Namespace, file: TomlFile | None, text: str | None) 
     return quick.find_pidfile(wanted, dict(os.environ), file.path if file else None, in_file)
 
 
-def _program(sources: Sources) -> Target:
+def _program(sources: Sources) -> program.Target:
     if sources.text is None:
         where = f"{sources.file.path} names no target" if sources.file else f"there is no ./{quick.DEFAULT_FILE}"
-        raise TargetError(f"nothing to run: no TARGET is given, and {where}; it takes {target.FORMS}")
-    found = target.parse(sources.text)
+        raise TargetError(f"nothing to run: no TARGET is given, and {where}; it takes {program.FORMS}")
+    found = program.parse(sources.text)
     return found._replace(place=os.path.join(sources.folder, found.place)) if found.is_file else found
 
 
 def _ghost(sources: Sources) -> Ghost:
     """The ghost, made from the program and all that was said about it."""
-    program, folder = _program(sources), sources.folder
+    found, folder = _program(sources), sources.folder
     # A file means the same wherever the command is given: its ghost's pidfile is beside it.
-    ghost = target.make(program, sources.said, folder, pidfile=sources.pidfile if folder != os.getcwd() else None)
+    ghost = target.make(found, sources.said, folder, pidfile=sources.pidfile if folder != os.getcwd() else None)
     if sources.pidfile not in (None, ghost.filepid.file):
         raise OptionError(
-            f"{program.text} keeps its pidfile at {ghost.filepid.file}, but status and stop, which do not load it, "
+            f"{found.text} keeps its pidfile at {ghost.filepid.file}, but status and stop, which do not load it, "
             f"would look at {sources.pidfile}; say pidfile = {ghost.filepid.file!r} in the file, or give --pidfile"
         )
     return ghost
@@ -205,7 +205,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _mistakes(file: TomlFile) -> list[UserError]:
     try:
-        target.parse(file.target or "")
+        program.parse(file.target or "")
     except TargetError as error:
         return [ConfigError(f"{file.path}:target: {error}")]
     return []
@@ -216,7 +216,7 @@ def _show(args: argparse.Namespace) -> int:
     sources = _sources(args)
     layers: list[Layer] = list(sources.said.layers)
     if sources.text is not None:
-        found = target.load(_program(sources), sources.folder)
+        found = program.load(_program(sources), sources.folder)
         if isinstance(found, type):
             layers.append(class_layer(found))
         elif isinstance(found, Ghost):

@@ -7,6 +7,8 @@ the same flags with argparse and the same file with tomllib, and has words for e
 
 import os
 
+from ghostd.naming import stem
+
 COMMANDS = ("status", "stop", "reload")
 DEFAULT_FILE = "ghostd.toml"
 PLAIN_BYTES_MAX = 65_536  # a longer file is left to the long way
@@ -73,17 +75,6 @@ def file_of(target: str | None) -> str | None:
     if target is not None:
         return target if target.endswith(".toml") else None
     return DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
-
-
-def is_file_target(place: str) -> bool:
-    """Whether the place of a target is a file rather than a module."""
-    return place.endswith(".py") or "/" in place
-
-
-def stem(text: str) -> str:
-    """The name of a ghost that has none, by its target: of ``app.jobs:run`` and ``app/jobs.py:run`` it is ``jobs``."""
-    place = text.rpartition(":")[0] or text
-    return os.path.basename(place).removesuffix(".py") if is_file_target(place) else place.rpartition(".")[2]
 
 
 def find_pidfile(wanted: Wanted, environ: dict[str, str], file: str | None, said: dict[str, str] | None) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ghostd import naming
 from ghostd.cli import quick
 
 
@@ -105,7 +106,7 @@ def test_where_only_the_program_can_tell_the_long_way_is_taken(said: dict[str, s
     ],
 )
 def test_a_name_comes_from_the_target(text: str, name: str) -> None:
-    assert quick.stem(text) == name
+    assert naming.stem(text) == name
 
 
 # ── the file ──

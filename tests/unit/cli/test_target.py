@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ghostd import Ghost, Prefork
+from ghostd import Ghost, Prefork, program
 from ghostd.cli import target
 from ghostd.cli.target import Said
 from ghostd.config import Layer
@@ -63,11 +63,11 @@ def said(**flags: object) -> Said:
 
 
 def load(text: str) -> object:
-    return target.load(target.parse(text))
+    return program.load(program.parse(text))
 
 
 def make(text: str, **flags: object) -> Ghost:
-    return target.make(target.parse(text), said(**flags))
+    return target.make(program.parse(text), said(**flags))
 
 
 def told(text: str, *parts: str, error: type[UserError] = TargetError, **flags: object) -> None:
@@ -219,17 +219,17 @@ def test_a_ghost_that_is_made_already_takes_no_other_options() -> None:
 def test_an_option_in_the_file_that_differs_from_the_made_ghost_is_the_file_s_error() -> None:
     file = Layer({"spirits": 8}, lambda name: f"ghostd.toml:{name}", ConfigError)
     with pytest.raises(ConfigError, match=r"ghostd\.toml:spirits") as caught:
-        target.make(target.parse("mailer:made"), said()._replace(file=file))
+        target.make(program.parse("mailer:made"), said()._replace(file=file))
     assert caught.value.code is ExitCode.BAD_CONFIG
 
 
 def test_the_environment_does_not_quarrel_with_a_made_ghost() -> None:
     environ = Layer({"spirits": 8}, str)
-    assert target.make(target.parse("mailer:made"), said()._replace(environ=environ)).config.policy.spirits == 2
+    assert target.make(program.parse("mailer:made"), said()._replace(environ=environ)).config.policy.spirits == 2
 
 
 def test_the_pidfile_beside_a_file_is_only_for_a_program_that_names_none(tmp_path: Path) -> None:
-    parsed = target.parse("mailer:Mailer")
+    parsed = program.parse("mailer:Mailer")
     beside = str(tmp_path / "beside.pid")
     assert target.make(parsed, said(), pidfile=beside).filepid.file == beside
     assert target.make(parsed, said(pidfile="own.pid"), pidfile=beside).filepid.file == str(tmp_path / "own.pid")
