@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from ghostd.config import Config, class_layer, environ_layer, gather
-from ghostd.daemon import detach, lsb, stopping
+from ghostd.daemon import detach, lsb, privileges, stopping
 from ghostd.daemon.notify import Notifier
 from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.upkeep import Upkeep
 from ghostd.engine.sources import MANAGER_SIGNALS
-from ghostd.errors import BootError, DeniedError, ExitCode, GhostdError, OptionError, StartTimeoutError, UserError
-from ghostd.linux import identity
+from ghostd.errors import BootError, ExitCode, GhostdError, StartTimeoutError, UserError
+from ghostd.linux import fds
 from ghostd.linux.inbox import Inbox
 from ghostd.linux.title import set_title
 from ghostd.log import Log
@@ -38,7 +38,7 @@ class Ghost:
         self.name: str = settled.name or "ghostd"
         self.pidfile: str = settled.pidfile or f"{self.name}.pid"
         self._chdir = settled.chdir
-        self._identity = self._resolve()
+        self._user = privileges.found(self.config.daemon.user, self.config.daemon.group)
         self._log = Log(self.config.log, name=self.name)
         self._filepid = FilePid(self.pidfile)
         self._ok = False
@@ -113,7 +113,7 @@ class Ghost:
 
         Of several that start at the same moment one becomes the daemon, and all return its pid.
         """
-        self._check_right()
+        self._prepare()
         limit = self.config.daemon.start_limit(self.config.policy.boot_timeout)
         if not self._filepid.acquire():
             return self._pid_of_other(limit)
@@ -140,7 +140,7 @@ class Ghost:
         For systemd, containers and terminals: TERM and INT are graceful, a second one is at once. Logs to stderr unless
         told otherwise.
         """
-        self._check_right()
+        self._prepare()
         if not self._acquire_to_run():
             running = self._filepid.running() or "being started"
             raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
@@ -188,11 +188,11 @@ class Ghost:
 
     def set_uid(self, user: str | int) -> None:
         """Become another user, for good, with its groups. Raises DeniedError or OptionError."""
-        self._become(_resolved(user, None))
+        privileges.become(privileges.found(user, None))
 
     def set_gid(self, groups: str | int | Iterable[str | int]) -> None:
         """Take another group, or several of which the first is the primary one. Raises DeniedError or OptionError."""
-        self._become(_resolved(None, groups))
+        privileges.become(privileges.found(None, groups))
 
     def flush(self) -> None:
         """Forget the interruptions so far."""
@@ -238,8 +238,8 @@ class Ghost:
         self.log.open()
         if self._no_pidfile:
             self.log.warn(f"Going on without a pidfile: {self._no_pidfile}")
-        self.log.give_to(self._identity.uid, self._identity.gid)
-        self._become(self._identity)
+        self.log.give_to(self._user.uid, self._user.gid)
+        privileges.become(self._user)
         set_title(f"{self.name}: manager")
         if self._daemonized:
             detach.settle(chdir=self._chdir, umask=umask, stdio=self.log.fileno())
@@ -377,23 +377,7 @@ class Ghost:
             case _:
                 return lsb.incorrect(word)
 
-    def _resolve(self) -> identity.Identity:
-        return _resolved(self.config.daemon.user, self.config.daemon.group)
-
-    def _check_right(self) -> None:
-        if not identity.allowed(self._identity):
-            raise DeniedError(f"to run as {self._identity} takes root: start it as root, or leave out user and group")
-
-    def _become(self, wanted: identity.Identity) -> None:
-        try:
-            identity.become(wanted)
-        except PermissionError as error:
-            raise DeniedError(str(error)) from error
-
-
-def _resolved(user: str | int | None, groups: str | int | Iterable[str | int] | None) -> identity.Identity:
-    try:
-        return identity.resolve(user, groups)
-    except (LookupError, ValueError) as error:
-        option = "user" if groups is None else "user or group"
-        raise OptionError(f"option {option}: {error}") from error
+    def _prepare(self) -> None:
+        """Before anything is opened: it must not become somebody's stdin, and what was asked for must be allowed."""
+        fds.ensure_stdio()
+        privileges.check_right(self._user)

@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from ghostd.daemon.pidfile import FilePid
 from tests.live.harness import WORK, Stage, Subject
 from tests.support import children_of, deadline
 
@@ -148,6 +149,8 @@ def test_a_start_with_closed_stdio_works_and_nothing_takes_its_numbers(stage: St
         assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
         for fd in (1, 2):
             assert os.readlink(f"/proc/{pid}/fd/{fd}") == str(stage.place / "log"), (pid, fd)
+    assert FilePid(stage.place / "subject.pid").holder() == subject.pid, "the lock was not taken for one of the three"
+    assert not subject.logged("missing")
     assert subject.quit() == 0
 
 
