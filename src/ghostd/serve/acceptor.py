@@ -1,0 +1,260 @@
+"""Takes connections from listeners that all spirits of a pool share: in turns with the others, and loses none.
+
+One connection a turn, so that the next one is another spirit's. What a spirit cannot take it leaves in the queue, where
+the others find it; only what nobody could take for a second is closed unread, so that its sender learns of it.
+
+Listeners must not block (who opens them sees to it, once), for another spirit may have been quicker.
+"""
+
+import errno
+import os
+import resource
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from ghostd.serve.turns import EpollSleep, LoopTurns, PollSleep, Sleep, Turns, has_exclusive
+from ghostd.serve.voice import Log
+
+if TYPE_CHECKING:
+    import asyncio
+
+Taken = tuple[socket.socket, object]  # a connection, and the address of its other end
+Use = Callable[[socket.socket, object], None]
+
+# accept(2): what went wrong with one connection before it was taken. The next one may be well.
+_STILLBORN: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+        "ENETUNREACH", "ETIMEDOUT", "ECONNRESET",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+_NO_DESCRIPTOR: Final = frozenset((errno.EMFILE, errno.ENFILE))
+_NO_ROOM: Final = _NO_DESCRIPTOR | {errno.ENOBUFS, errno.ENOMEM}
+# EAGAIN: another spirit was quicker. EINVAL: some kernels say so of a listener that was shut, once its queue is empty.
+_NOBODY_THERE: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINVAL))
+_STILLBORN_A_TURN: Final = 64  # then another turn: a flood of them must not keep a spirit from its other work
+_FIRST_STEP_BACK: Final = 0.02  # seconds: about what a short connection takes, which gives its descriptor back then
+_LONGEST_STEP_BACK: Final = 0.5
+_PATIENCE: Final = 1.0  # seconds without room in which others may take what waits; then it is closed unread
+_TURNED_AWAY_A_TURN: Final = 256
+_QUIET: Final = 60.0  # seconds between two lines of the log about the same trouble
+
+
+class Acceptor:
+    """Takes connections, either for a thread that waits here, or for an event loop that it is attached to.
+
+    ``accepted``, ``stillborn`` (ended before they could be taken) and ``turned_away`` (closed unread, for want of a
+    descriptor) count connections.
+    """
+
+    def __init__(self, sockets: Sequence[socket.socket], log: Log, *, use_epoll: bool | None = None) -> None:
+        """``use_epoll=False`` does without, as where the kernel has none; None asks the kernel."""
+        self._listeners = deque(sockets)
+        self._exclusive = has_exclusive() if use_epoll is None else use_epoll
+        self._log = log
+        self._sleep: Sleep | None = None
+        self._turns: Turns | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._use: Use | None = None
+        self._waits = self._is_paused = self._has_stopped = False
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._shortage = Shortage(log)
+        self.accepted = self.stillborn = 0
+        for listener in sockets:
+            if listener.family in (socket.AF_INET, socket.AF_INET6):
+                # No answer is held back for 40 ms. What is accepted has it from its listener, without a call for each.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def turned_away(self) -> int:
+        """How many connections were closed unread, for want of a descriptor."""
+        return self._shortage.turned_away
+
+    # ── for a thread ──
+    def wait(self, timeout: float) -> None:
+        """Sleep until there may be a connection, or :meth:`wake` is called, for so many seconds at most.
+
+        Whatever it woke for, try :meth:`accept_nowait` then: one whom another spirit was woken for, and died before it
+        took it, is found so.
+        """
+        if self._sleep is None:
+            self._turns = self._sleep = EpollSleep() if self._exclusive else PollSleep()
+            self._sleep.watch(self._wake_reader)
+        self._settle()
+        rest = self._shortage.rest(time.monotonic())
+        self._sleep.wait(min(timeout, rest) if rest else timeout)
+        with suppress(BlockingIOError):  # it was a connection that woke it, or time
+            os.read(self._wake_reader, 4096)
+
+    def wake(self) -> None:
+        """End the sleep in :meth:`wait`, the present or the next one. From any thread or signal handler."""
+        with suppress(BlockingIOError):  # so many wake-ups that it will not sleep anyway
+            os.write(self._wake_writer, b"\0")
+
+    def accept_nowait(self) -> Taken | None:
+        """A connection, if there is one, and if it is not paused."""
+        if self._is_paused or self._has_stopped or self._shortage.rest(time.monotonic()):
+            return None
+        return self._accept()
+
+    # ── for an event loop ──
+    def attach(self, loop: "asyncio.AbstractEventLoop", use: Use) -> None:
+        """Take connections in this loop, from now on, and hand each to ``use``."""
+        self._loop, self._use = loop, use
+        self._turns = LoopTurns(loop, self.look, exclusive=self._exclusive)
+        self._settle()
+
+    def look(self) -> None:
+        """Take a connection that nobody was woken for, if there is one: to be called now and then, as with each beat.
+
+        The kernel wakes one spirit for it; if that one is killed before it takes it, the others do not know.
+        """
+        taken = self.accept_nowait()
+        if taken is not None and self._use is not None:
+            self._use(*taken)
+        self._settle()
+
+    # ── both ──
+    def pause(self) -> None:
+        """Take no more connections until :meth:`resume`; others take them."""
+        self._is_paused = True
+        self._settle()
+
+    def resume(self) -> None:
+        """Take connections again."""
+        self._is_paused = False
+        self._settle()
+
+    def stop(self, *, drain: bool) -> Iterator[Taken]:
+        """Wait for no more; yields what must still be taken.
+
+        ``drain``: nobody comes after, so all that is queued. Else what this spirit was woken for and has not taken yet,
+        one of each listener at most, because nobody else would be woken for it.
+        """
+        self._has_stopped = True
+        self._settle()
+        return self._remains(drain=drain)
+
+    def close(self) -> None:
+        """Give back what it holds, but for the listeners; a second time does nothing."""
+        self._has_stopped = True
+        self._settle()
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = self._sleep = None
+        for fd in (self._wake_reader, self._wake_writer):
+            if fd >= 0:
+                os.close(fd)
+        self._wake_reader = self._wake_writer = -1
+        self._shortage.close()
+
+    def _settle(self) -> None:
+        """Have it that listeners are waited for if they are to be."""
+        rest = self._shortage.rest(time.monotonic())
+        wanted = not (self._is_paused or self._has_stopped or rest)
+        if self._turns is not None and wanted != self._waits:
+            for listener in self._listeners:
+                (self._turns.add if wanted else self._turns.remove)(listener.fileno())
+            self._waits = wanted
+        if rest and self._loop is not None:
+            self._loop.call_later(rest, self._settle)
+
+    def _accept(self) -> Taken | None:
+        for _ in range(len(self._listeners)):
+            listener = self._listeners[0]
+            self._listeners.rotate(-1)  # the next look begins with the next one, so that none is starved
+            taken = self._take(listener)
+            if taken is not None:
+                return taken
+        return None
+
+    def _take(self, listener: socket.socket) -> Taken | None:
+        for _ in range(_STILLBORN_A_TURN):
+            try:
+                taken = listener.accept()
+            except OSError as error:
+                if error.errno in _STILLBORN:
+                    self.stillborn += 1
+                    continue
+                self._lack(listener, error)
+                return None
+            self.accepted += 1
+            self._shortage.end()
+            if self._waits and self._turns is not None:
+                self._turns.again(listener.fileno())
+            return taken
+        return None
+
+    def _lack(self, listener: socket.socket, error: OSError) -> None:
+        if error.errno in _NO_ROOM:
+            self._shortage.meet(error, listener, time.monotonic(), patience=0.0 if self._has_stopped else _PATIENCE)
+        elif error.errno not in _NOBODY_THERE:
+            raise error
+
+    def _remains(self, *, drain: bool) -> Iterator[Taken]:
+        for listener in list(self._listeners):
+            taken = self._take(listener)
+            while taken is not None:
+                yield taken
+                taken = self._take(listener) if drain else None
+
+
+class Shortage:
+    """No descriptor or memory for a connection: at first it is left to others, in the end it is closed unread."""
+
+    def __init__(self, log: Log) -> None:
+        self.turned_away = 0
+        self._log = log
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._since: float | None = None
+        self._until = 0.0
+        self._step = _FIRST_STEP_BACK
+        self._told = -_QUIET  # when the log was told
+
+    def rest(self, now: float) -> float:
+        """For how many seconds to leave connections to others; 0 if not at all."""
+        return max(self._until - now, 0.0) if self._since is not None else 0.0
+
+    def meet(self, error: OSError, listener: socket.socket, now: float, patience: float) -> None:
+        """There was no room for a connection of this listener."""
+        if self._since is None:
+            self._since, self._step = now, _FIRST_STEP_BACK
+        if error.errno in _NO_DESCRIPTOR and now - self._since >= patience:
+            self._turn_away(listener)
+        self._until = now + self._step
+        self._step = min(self._step * 2, _LONGEST_STEP_BACK)
+        if now - self._told >= _QUIET:
+            self._told = now
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self._log.write(
+                "warn",
+                f"No room for a connection: {errno.errorcode[error.errno or 0]}, {error.strerror}; this spirit may "
+                f"have {soft} descriptors. Others may take it; after {_PATIENCE:g} s it is closed unread "
+                f"({self.turned_away} so far). Raise the limit of open files, or lower the option connections",
+            )
+
+    def end(self) -> None:
+        """A connection was taken."""
+        self._since = None
+
+    def close(self) -> None:
+        """Give the reserve back; a second time does nothing."""
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+    def _turn_away(self, listener: socket.socket) -> None:
+        """With the descriptor that is kept for this: take what waits, and close it."""
+        self.close()
+        with suppress(OSError):  # nobody waits any more, or somebody else has taken the descriptor
+            for _ in range(_TURNED_AWAY_A_TURN):
+                listener.accept()[0].close()
+                self.turned_away += 1
+        with suppress(OSError):
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
