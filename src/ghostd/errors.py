@@ -5,6 +5,8 @@ Three families and no fourth: ``UserError`` (mend your call, file or program), `
 understands it. docs/reference/exit-codes.md lists the same table and a test compares the two.
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 
 

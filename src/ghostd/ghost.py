@@ -4,11 +4,11 @@ The commands run in the caller; the hooks run in the daemon, one after another, 
 Acme::Ghost.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
 
 from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, privileges, stopping
@@ -17,11 +17,16 @@ from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.upkeep import Upkeep
 from ghostd.engine.sources import MANAGER_SIGNALS
 from ghostd.errors import BootError, ExitCode, GhostdError, StartTimeoutError, UserError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds
 from ghostd.linux.inbox import Inbox
 from ghostd.linux.title import set_title
 from ghostd.log import Log
 from ghostd.record import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
 
 
 class Ghost:

@@ -4,36 +4,40 @@ The manager runs ``startup``, which is the pool's whole life. In a spirit ``spir
 ``tick`` says so.
 """
 
+from __future__ import annotations
+
 import gc
-import inspect
 import os
-import traceback
-from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from types import FunctionType
 
 from ghostd.core.actions import Announce, News, Spawn
 from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
-from ghostd.core.snapshot import Snapshot
 from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
-from ghostd.engine.launch import Birth
-from ghostd.engine.perform import Performer
 from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
 from ghostd.ghost import Ghost
+from ghostd.hints import TYPE_CHECKING
 from ghostd.integrations import uvloop
-from ghostd.linux.board import Page
-from ghostd.linux.inbox import Inbox
 from ghostd.linux.procfs import thread_count
 from ghostd.linux.title import set_title
+from ghostd.log import failure
 from ghostd.spirit import birth, runners
 from ghostd.spirit.context import Context
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import AsyncIterator, Callable
+    from typing import NoReturn
 
-Body = Callable[..., object]
+    from ghostd.core.snapshot import Snapshot
+    from ghostd.engine.launch import Birth
+    from ghostd.engine.perform import Performer
+    from ghostd.linux.board import Page
+    from ghostd.linux.inbox import Inbox
+
+    Body = Callable[..., object]
 
 
 class Prefork(Ghost):
@@ -256,7 +260,7 @@ class Prefork(Ghost):
         interval = self.config.policy.heartbeat_interval
         return runners.run_spirit(self.spirit, self._context, interval, self._loop_factory, self._report, deaf=deaf)
 
-    def _loop_factory(self) -> "Callable[[], asyncio.AbstractEventLoop] | None":
+    def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         wanted = self.config.spirit.event_loop
         if wanted == "uvloop" or (wanted == "auto" and uvloop.is_installed()):
             return uvloop.new_event_loop
@@ -265,7 +269,7 @@ class Prefork(Ghost):
     def _report(self, error: BaseException) -> None:
         self.log.exception(f"Spirit {os.getpid()} failed", error)
         if self._page is not None:
-            self._page.leave_text("".join(traceback.format_exception(error)).rstrip())
+            self._page.leave_text("\n".join(failure.told(error)))
 
     def _check_work(self) -> bool:
         """That there is something to run, before anything forks; whether it cannot take the ghost."""
@@ -278,7 +282,7 @@ class Prefork(Ghost):
         return not _takes(self._work, self)
 
 
-def _wake(loop: "asyncio.AbstractEventLoop", asked: "asyncio.Event") -> None:
+def _wake(loop: asyncio.AbstractEventLoop, asked: asyncio.Event) -> None:
     loop.call_soon_threadsafe(asked.set)
 
 
@@ -318,11 +322,25 @@ def _raise_if_bad(performer: Performer) -> None:
 
 def _takes(function: Body, *args: object) -> bool:
     """Whether the function can be called with these; what cannot be looked into is believed to take nothing."""
+    plain = getattr(function, "__func__", function)
+    if isinstance(plain, FunctionType) and not vars(plain):
+        return _has_room(plain, len(args) + (plain is not function))
+    import inspect  # noqa: PLC0415  as long as all the rest to load; for partials, decorated functions, callable objects
+
     try:
         inspect.signature(function).bind(*args)
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _has_room(function: FunctionType, count: int) -> bool:
+    """Whether a plain function can be called with so many values by position."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
+        return False
+    has_rest = bool(code.co_flags & 0x04)  # inspect.CO_VARARGS
+    return code.co_argcount - len(defaults) <= count and (count <= code.co_argcount or has_rest)
 
 
 def _freeze() -> None:

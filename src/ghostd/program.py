@@ -4,23 +4,28 @@ A mistake here is the user's to mend, so each error says what was looked for, wh
 user's module raises while it is loaded becomes a TargetError with the frames that led there; ghostd's own errors pass.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.machinery
 import importlib.util
 import os
 import sys
-from types import ModuleType, TracebackType
-from typing import NamedTuple
 
 from ghostd.config import hint, shown
 from ghostd.errors import GhostdError, TargetError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.naming import is_file_target, stem
+from ghostd.record import Frozen, replace
+
+if TYPE_CHECKING:
+    from types import ModuleType, TracebackType
 
 FORMS = "module:name, file.py:name or a ghostd.toml"
 FRAMES_SHOWN = 4  # of the user's own code; more would hide the message
 
 
-class Target(NamedTuple):
+class Target(Frozen):
     """Where a program is: a module or a file, and the name of the thing in it."""
 
     text: str
@@ -52,7 +57,7 @@ def seek(target: Target, *folders: str) -> Target:
     What it returns means the same after the process has gone to another directory, as a daemon does. The program's own
     name becomes sys.argv[0], from which a ghost without a name takes one.
     """
-    found = target._replace(place=os.path.abspath(target.place)) if target.is_file else target
+    found = replace(target, place=os.path.abspath(target.place)) if target.is_file else target
     here = [os.path.dirname(found.place)] if target.is_file else []
     for folder in reversed([*here, os.getcwd(), *folders]):
         if folder not in sys.path:

@@ -3,6 +3,8 @@
 Rule: light, as quick.py is; None means that the program has to be loaded for the rest.
 """
 
+from __future__ import annotations
+
 import signal
 
 from ghostd.cli import output

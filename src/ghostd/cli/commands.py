@@ -4,10 +4,10 @@ The commands are one table; a flag of an option comes from the option's declarat
 program is loaded, and the program before anything is stopped or forked.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
-from collections.abc import Callable
-from typing import Final, NamedTuple, NoReturn
 
 from ghostd import __version__, program
 from ghostd.cli import asking, output, quick, target
@@ -32,11 +32,17 @@ from ghostd.daemon import lsb, stopping
 from ghostd.daemon.pidfile import FilePid
 from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError
 from ghostd.ghost import Ghost
+from ghostd.hints import TYPE_CHECKING
+from ghostd.record import Frozen, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final, NoReturn
 
 TARGET_HELP = f"what to run: {program.FORMS}; without it ./{quick.DEFAULT_FILE}"
 
 
-class Sources(NamedTuple):
+class Sources(Frozen):
     """All that was said about one ghost."""
 
     said: Said
@@ -116,7 +122,7 @@ def _program(sources: Sources) -> program.Target:
         where = f"{sources.file.path} names no target" if sources.file else f"there is no ./{quick.DEFAULT_FILE}"
         raise TargetError(f"nothing to run: no TARGET is given, and {where}; it takes {program.FORMS}")
     found = program.parse(sources.text)
-    return found._replace(place=os.path.join(sources.folder, found.place)) if found.is_file else found
+    return replace(found, place=os.path.join(sources.folder, found.place)) if found.is_file else found
 
 
 def _ghost(sources: Sources) -> Ghost:
@@ -230,7 +236,7 @@ def _show(args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-class Command(NamedTuple):
+class Command(Frozen):
     """A command: what it does in one sentence, and the function that does it and gives the exit code."""
 
     help: str

@@ -3,11 +3,16 @@
 Rule: a message that is for the user is one line without a traceback, and the exit code is that of the error's class.
 """
 
+from __future__ import annotations
+
 import sys
-from types import TracebackType
 
 from ghostd import __version__
 from ghostd.cli import quick
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 def main(words: list[str] | None = None) -> int:

@@ -3,15 +3,18 @@
 Rule: an answer goes to stdout, a failure to stderr; what a terminal cannot show is escaped rather than lost.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
-from ghostd.daemon import lsb
 from ghostd.errors import ExitCode
+from ghostd.hints import TYPE_CHECKING
 
-TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that it takes to load typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ghostd.daemon import lsb
 
 JIFFY = 1 / os.sysconf("SC_CLK_TCK")  # seconds in a clock tick of /proc
 
@@ -59,7 +62,7 @@ def status(reply: lsb.Reply, pidfile: str, pid: int | None) -> int:
     return reply.code
 
 
-def table(rows: "Sequence[tuple[str, ...]]") -> None:
+def table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows of texts as columns."""
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

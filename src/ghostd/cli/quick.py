@@ -5,6 +5,8 @@ Rule: this file and what it imports load next to nothing, since most of the time
 the same flags with argparse and the same file with tomllib, and has words for each mistake.
 """
 
+from __future__ import annotations
+
 import os
 
 from ghostd.naming import stem

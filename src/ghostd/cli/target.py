@@ -1,7 +1,8 @@
 """Makes the ghost that a command is about: from a program, or from what a ghostd.toml names, with what was said."""
 
+from __future__ import annotations
+
 import os
-from typing import NamedTuple
 
 from ghostd.config import Layer, class_layer, gather, options, settings, shown
 from ghostd.errors import TargetError
@@ -9,9 +10,10 @@ from ghostd.ghost import Ghost
 from ghostd.options import Kind
 from ghostd.prefork import Prefork
 from ghostd.program import Loading, Target, load
+from ghostd.record import Frozen
 
 
-class Said(NamedTuple):
+class Said(Frozen):
     """The options that a command was given, the strongest place first."""
 
     flags: Layer
@@ -21,7 +23,7 @@ class Said(NamedTuple):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """In the order of their strength."""
-        return tuple(self)
+        return self.flags, self.environ, self.file
 
 
 def make(target: Target, said: Said, *folders: str, pidfile: str | None = None) -> Ghost:

@@ -1,14 +1,20 @@
 """Where options are written outside of a program's calls: class attributes, the environment, a ghostd.toml."""
 
+from __future__ import annotations
+
 import os
 import stat
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from ghostd.config.gathering import ALIASES, Layer, options, problems
 from ghostd.config.texts import nearest, read_text, shown
 from ghostd.errors import ConfigError, OptionError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.options import Kind
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 ENVIRON_PREFIX = "GHOSTD_"
 TARGET_KEY = "target"  # the one key of a file that is no option: what to run
@@ -62,7 +68,7 @@ def variable_of(name: str) -> str:
     return ENVIRON_PREFIX + name.upper()
 
 
-class TomlFile(NamedTuple):
+class TomlFile(Frozen):
     """A configuration file as read: what to run, if it says so, and the options, not yet checked."""
 
     path: str

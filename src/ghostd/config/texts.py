@@ -1,9 +1,13 @@
 """Texts become values by an option's kind, and values texts. Strict: what is not plainly meant is not guessed."""
 
-from collections.abc import Callable
-from typing import Final
+from __future__ import annotations
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.options import Kind, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
 
 TRUE_TEXTS = ("true", "yes", "on", "1")
 FALSE_TEXTS = ("false", "no", "off", "0")

@@ -9,6 +9,8 @@ Rule: the starter waits for a word, never for a time; and each of the three proc
 the others is killed.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -16,9 +18,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final, NamedTuple
 
 from ghostd.errors import (
     BootError,
@@ -30,14 +30,20 @@ from ghostd.errors import (
     SystemFault,
     ThreadedForkError,
 )
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import child, fds, procfs
+from ghostd.record import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Final
 
 _TEXT_MOST: Final = 32_768  # bytes of a word: half of what a pipe takes, so that telling it never waits
 _LOOK_EVERY: Final = 20  # milliseconds between looks at the daemon where the kernel has no pidfd
 _READY, _FAILED, _DIED, _PID = b"R", b"F", b"D", b"P"
 
 
-class Outcome(NamedTuple):
+class Outcome(Frozen):
     """How a start went. ``pid`` of the daemon, 0 when there never was one; ``is_late``: not known within the time."""
 
     ok: bool

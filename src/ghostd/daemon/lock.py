@@ -18,9 +18,9 @@ import os
 from contextlib import suppress
 
 from ghostd.errors import SystemFault
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import lock
 
-TYPE_CHECKING = False  # see handle.py
 if TYPE_CHECKING:
     from typing import Final
 

@@ -6,8 +6,8 @@ Rule: a text for a person who asked goes to stdout, one that tells of a failure 
 from __future__ import annotations
 
 from ghostd.errors import ExitCode
+from ghostd.hints import TYPE_CHECKING
 
-TYPE_CHECKING = False  # see handle.py
 if TYPE_CHECKING:
     from typing import Final, TextIO
 

@@ -3,11 +3,17 @@
 Rule: it never waits and never fails. An init system that does not read costs it the news and nobody else anything.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import time
-from collections.abc import MutableMapping
-from typing import Final
+
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Final
 
 VARIABLE: Final = "NOTIFY_SOCKET"
 
@@ -20,7 +26,7 @@ class Notifier:
         self._address = address if address and address[0] in "/@" and len(address) > 1 else None
 
     @classmethod
-    def from_environ(cls, environ: MutableMapping[str, str]) -> "Notifier":
+    def from_environ(cls, environ: MutableMapping[str, str]) -> Notifier:
         """Take the address out of the environment: spirits and their children must not speak for the manager."""
         return cls(environ.pop(VARIABLE, None))
 

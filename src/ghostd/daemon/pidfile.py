@@ -22,9 +22,9 @@ from contextlib import suppress
 from ghostd.daemon.handle import Handle
 from ghostd.daemon.lock import GhostLock
 from ghostd.errors import DeniedError, GhostdError, OptionError, SystemFault
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import lock, procfs
 
-TYPE_CHECKING = False  # see handle.py
 if TYPE_CHECKING:
     from typing import Final, Self
 

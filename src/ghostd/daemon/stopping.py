@@ -12,9 +12,9 @@ from enum import Enum
 
 from ghostd.daemon.handle import Handle
 from ghostd.errors import DeniedError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import procfs
 
-TYPE_CHECKING = False  # see handle.py
 if TYPE_CHECKING:
     from typing import Final
 

@@ -3,12 +3,18 @@
 Rule: it wakes nobody. It is called whenever the manager is awake anyway, and looks at most once a second: two stat(2).
 """
 
-import time
-from collections.abc import Callable
-from typing import Final
+from __future__ import annotations
 
-from ghostd.daemon.pidfile import FilePid
+import time
+
 from ghostd.errors import GhostdError
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from ghostd.daemon.pidfile import FilePid
 
 _LOOK_EVERY: Final = 1.0  # seconds: nobody starts a ghost within the second in which its pidfile was deleted
 

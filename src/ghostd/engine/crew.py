@@ -4,16 +4,22 @@ The manager trusts nothing that it reads in a cell: pids, phases and deadlines a
 do is look hung or alive itself.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from __future__ import annotations
 
-from ghostd.core.actions import Spawn
+import os
+
 from ghostd.core.events import Beat, BoardRead, Event, Exit, Exited, Left, Readied
-from ghostd.core.phases import SpiritId
 from ghostd.engine.clock import SECOND_NS
-from ghostd.engine.sources import Poller
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux.board import LEAVING, READY, Board
 from ghostd.linux.child import Child, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ghostd.core.actions import Spawn
+    from ghostd.core.phases import SpiritId
+    from ghostd.engine.sources import Poller
 
 
 class Member:

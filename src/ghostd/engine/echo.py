@@ -3,11 +3,17 @@
 Bounded on all sides: one read a turn, and a line that does not end is cut.
 """
 
-import os
-from collections.abc import Iterable
+from __future__ import annotations
 
-from ghostd.core.events import Event
-from ghostd.engine.perform import Scribe
+import os
+
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ghostd.core.events import Event
+    from ghostd.engine.perform import Scribe
 
 _READ_BYTES = 65_536
 _LINE_BYTES = 8_192

@@ -5,13 +5,12 @@ from __future__ import annotations
 import faulthandler
 import os
 from contextlib import ExitStack, suppress
-from typing import Protocol, Self, TypeVar
 
 from ghostd.core.pool import Pool
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew
 from ghostd.engine.echo import Echo
-from ghostd.engine.launch import Birth, ForkLauncher
+from ghostd.engine.launch import ForkLauncher
 from ghostd.engine.loop import Manager
 from ghostd.engine.perform import STACKS_SIGNAL, Hooks, Performer, Scribe
 from ghostd.engine.sources import Duties, Poller, Signals
@@ -22,17 +21,17 @@ from ghostd.record import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import Protocol, Self, TypeVar
 
     from ghostd.core.events import Event
     from ghostd.core.policy import Policy
+    from ghostd.engine.launch import Birth
     from ghostd.linux.inbox import Inbox
 
+    class _Closes(Protocol):
+        def close(self) -> None: ...
 
-class _Closes(Protocol):
-    def close(self) -> None: ...
-
-
-Part = TypeVar("Part", bound=_Closes)
+    Part = TypeVar("Part", bound=_Closes)
 
 _DESCRIPTORS_A_SPIRIT = 2  # its pidfd, and one to spare
 _DESCRIPTORS_ELSE = 256  # the user's, the log's and our own

@@ -4,22 +4,28 @@ Signals are blocked across the fork: one that arrives before the newborn has set
 neither lost nor run by the parent's handlers. Nothing is logged between fork and the newborn's first steps.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, Protocol
 
-from ghostd.core.actions import Spawn
 from ghostd.errors import ExitCode, ThreadedForkError
+from ghostd.hints import TYPE_CHECKING, Protocol
 from ghostd.linux import life
-from ghostd.linux.board import Board
 from ghostd.linux.child import block_signals, unblock_signals
 from ghostd.linux.procfs import thread_count
 
-# Given its order, its end of the life pipe, and the signal mask to return to once its handlers are set.
-Birth = Callable[[Spawn, int, set[int]], NoReturn]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from ghostd.core.actions import Spawn
+    from ghostd.linux.board import Board
+
+    # Given its order, its end of the life pipe, and the signal mask to return to once its handlers are set.
+    Birth = Callable[[Spawn, int, set[int]], NoReturn]
 
 
 class Launcher(Protocol):

@@ -5,16 +5,22 @@ timeout: an idle manager does not wake to look around, but for once a minute whe
 read when a deadline has come, and to see who is idle when somebody is to go.
 """
 
+from __future__ import annotations
+
 import math
 import os
-from collections.abc import Callable
 
 from ghostd.core.events import Event, ScaleAsked
-from ghostd.core.pool import Pool
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew, reap_adopted
-from ghostd.engine.perform import Hooks, Performer
-from ghostd.engine.sources import Poller
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ghostd.core.pool import Pool
+    from ghostd.engine.perform import Hooks, Performer
+    from ghostd.engine.sources import Poller
 
 _LONGEST_WAIT = 60.0  # seconds: what the ghost has on the disk is looked after even where nothing else is due
 

@@ -4,25 +4,30 @@ A failed fork becomes an event. An exception in a hook is logged with its traceb
 this is the one module that catches everything, because it is the one that calls code which is not ours.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import signal
-from collections.abc import Callable
-from typing import Protocol, TypeVar, assert_never
 
 from ghostd.core import actions as do
 from ghostd.core.events import Event, Exit, Forked, ForkFailed
 from ghostd.engine import words
 from ghostd.engine.clock import now
-from ghostd.engine.crew import Crew
-from ghostd.engine.launch import Launcher
 from ghostd.errors import ExitCode, ThreadedForkError
+from ghostd.hints import TYPE_CHECKING, Protocol, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from ghostd.engine.crew import Crew
+    from ghostd.engine.launch import Launcher
+
+    Order = TypeVar("Order", do.Ask, do.Rouse, do.Kill, do.Bury, do.Abandon)
 
 # On this one a spirit writes all its stacks. Real-time: nobody else uses it, and it has no default use.
 STACKS_SIGNAL: int = int(signal.SIGRTMIN) + 2 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
-
-
-Order = TypeVar("Order", do.Ask, do.Rouse, do.Kill, do.Bury, do.Abandon)
 
 
 class Scribe(Protocol):

@@ -1,14 +1,19 @@
 """Where facts come from: descriptors that can be waited for, each with a function that gathers events. No decisions."""
 
+from __future__ import annotations
+
 import select
 import signal
-from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from ghostd.core.events import Continued, Event, ScaleAsked, StopAsked
-from ghostd.linux.inbox import Inbox
+from ghostd.hints import TYPE_CHECKING, Protocol
 
-Gather = Callable[[float], Iterable[Event]]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ghostd.linux.inbox import Inbox
+
+    Gather = Callable[[float], Iterable[Event]]
 
 MANAGER_SIGNALS = (
     signal.SIGHUP,

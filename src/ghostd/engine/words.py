@@ -3,12 +3,18 @@
 The first words are the ancestor's, with the pid that they had; serial, seat and reason follow in brackets.
 """
 
+from __future__ import annotations
+
 import signal
-from typing import Final
 
 from ghostd.core.actions import Abandon, Announce, Ask, Bury, Halt, Kill, News, Reason, Rouse
-from ghostd.core.events import Exit
 from ghostd.errors import ExitCode
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ghostd.core.events import Exit
 
 Line = tuple[str, str]  # level, text
 

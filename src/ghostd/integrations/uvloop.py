@@ -1,9 +1,11 @@
 """The event loop of uvloop, for coroutine spirits: always a fresh one, for a loop of the manager's would be shared."""
 
+from __future__ import annotations
+
 import importlib.util
-from typing import TYPE_CHECKING
 
 from ghostd.errors import TargetError
+from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
@@ -14,7 +16,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("uvloop") is not None
 
 
-def new_event_loop() -> "asyncio.AbstractEventLoop":
+def new_event_loop() -> asyncio.AbstractEventLoop:
     """A fresh loop; TargetError naming the extra when uvloop is not installed."""
     try:
         import uvloop  # noqa: PLC0415  an extra, and 70 ms

@@ -4,14 +4,19 @@ One writer a page, words of 64 bits, no lock: a word is written and read whole b
 and a writer killed in the middle of anything leaves no lock held. A newborn keeps its own page and nothing else.
 """
 
+from __future__ import annotations
+
 import ctypes
 import fcntl
 import os
 from contextlib import suppress
-from typing import Final
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
 from ghostd.linux.process import PAGE
+
+if TYPE_CHECKING:
+    from typing import Final
 
 BEAT: Final = 0  # monotonic nanoseconds of the last sign of life
 BUSY_UNTIL: Final = 1  # monotonic nanoseconds until which silence is announced
@@ -85,7 +90,7 @@ class Board:
             return ""
         return ctypes.string_at(self._address(seat) + _TEXT, length).decode(errors="replace")
 
-    def adopt(self, seat: int) -> "Page":
+    def adopt(self, seat: int) -> Page:
         """Called in the newborn, once: keep this seat's page, and give up everything else of the board."""
         # Its views point to nothing here and must not be read. To free them is left out: it costs 60 page faults.
         self._given_up, self._chunks = self._chunks, []
@@ -122,7 +127,7 @@ class Board:
         self._addresses.append(address)
         self._chunks.append(_words(address, _CHUNK))
 
-    def _lay(self, seat: int) -> "Page":
+    def _lay(self, seat: int) -> Page:
         if self._cradle:
             process.map_shared(self._fd, seat * PAGE, PAGE, at=self._cradle.address)
         else:

@@ -5,13 +5,19 @@ And where the kernel has pidfds, a signal goes to the process itself; where it h
 SIGCHLD must not be ignored: the kernel would then reap behind our back.
 """
 
+from __future__ import annotations
+
 import _signal
 import functools
 import os
 import select
 import signal
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UNKNOWN: int = -1  # the status of a child that somebody else reaped: it is gone, and nobody can say how
 

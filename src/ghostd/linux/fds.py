@@ -1,11 +1,16 @@
 """Descriptors: which are open, which stay open, and how many there may be. No call here loops up to a limit."""
 
+from __future__ import annotations
+
 import os
 import resource
-from collections.abc import Iterable
 from contextlib import suppress
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LAST = 2**31 - 1  # the highest number that a descriptor can have
 

@@ -4,16 +4,22 @@ The handlers do next to nothing; what wakes is the byte that C code writes to a 
 that writes that byte itself loses wake-ups: https://github.com/python/cpython/issues/98140.
 """
 
+from __future__ import annotations
+
 import _signal
 import fcntl
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable
-from types import FrameType
-from typing import Self
 
-Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType
+    from typing import Self
+
+    Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 MOST_OF_A_KIND: int = 64  # of one drain: nobody means more presses of a key than that
 

@@ -3,6 +3,8 @@
 PR_SET_PDEATHSIG does the same more directly, but the kernel forgets it when a process changes its user.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 from contextlib import suppress

@@ -8,6 +8,8 @@ Two locks on two bytes of it, since no single kind has all that is needed:
   nobody can forge. It is lost when its process closes *any* descriptor of the file: the holder reads by the one it has.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os

@@ -4,6 +4,8 @@ They go through ctypes. Loading it costs milliseconds and memory, so :func:`load
 after that a call costs a microsecond, in the manager and in each child alike.
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import os

@@ -1,5 +1,7 @@
 """What /proc tells about processes. A process may end at any moment, so each answer may be None."""
 
+from __future__ import annotations
+
 import os
 import sys
 from contextlib import suppress

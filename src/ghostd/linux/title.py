@@ -1,10 +1,15 @@
 """The name that ps shows for this process."""
 
+from __future__ import annotations
+
 import functools
 import importlib.machinery
 import importlib.util
-from collections.abc import Callable
-from typing import cast
+
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def set_title(text: str) -> None:
@@ -25,4 +30,5 @@ def _setter() -> Callable[[str], object]:
         return lambda _text: None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast("Callable[[str], object]", module.setproctitle)
+    found: Callable[[str], object] = module.setproctitle
+    return found

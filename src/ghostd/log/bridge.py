@@ -7,14 +7,15 @@ without.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final
 
 from ghostd.errors import OptionError
+from ghostd.hints import TYPE_CHECKING
 from ghostd.log.lines import plain
 from ghostd.log.options import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any, Final
 
 # The names to look for, best first. logging has no trace, notice, alert and emerg, and its warn() is deprecated.
 _NAMES: Final[dict[str, tuple[str, ...]]] = {

@@ -6,15 +6,21 @@ same descriptor number, so that a thread in the middle of a record writes to the
 a stranger. When that fails, the old file goes on: a record in a file that was moved away is better than none.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
 import time
-from collections.abc import Mapping
-from typing import Final
 
 from ghostd.errors import DeniedError, GhostdError, OptionError, SystemFault
-from ghostd.log.lines import Lines
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
+
+    from ghostd.log.lines import Lines
 
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE: Final = 0o640  # a log may tell secrets to the group that reads logs, not to everybody

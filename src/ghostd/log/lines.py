@@ -4,10 +4,16 @@ Rule: whatever a record says, it stays one line and cannot pass for another: con
 exception is a traceback, whose lines each get the whole beginning of a line of their own.
 """
 
+from __future__ import annotations
+
 import os
 import time
-from collections.abc import Mapping
-from typing import Final, Protocol
+
+from ghostd.hints import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
 
 LONGEST: Final = 262_144  # characters of one text; a longer one is cut, and says so. A page of a log viewer holds less
 

@@ -6,10 +6,9 @@ told of, with their number, as soon as one can be written again.
 
 from __future__ import annotations
 
-import traceback  # up here: a ghost that became another user may not be able to read it any more
-from typing import TYPE_CHECKING, Final, Protocol
-
 from ghostd.errors import OptionError
+from ghostd.hints import TYPE_CHECKING, Protocol
+from ghostd.log import failure
 from ghostd.log.files import FileSink
 from ghostd.log.lines import JsonLines, TextLines
 from ghostd.log.options import LEVELS, LogOptions
@@ -17,6 +16,7 @@ from ghostd.log.streams import StreamSink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
 _STANDARD: Final[dict[str, int]] = {"/dev/stdout": 1, "/dev/stderr": 2}  # links, but of the kernel's own making
 
@@ -94,8 +94,7 @@ class Log:
     def exception(self, text: str, error: BaseException, /, **fields: object) -> None:
         """Write an error record with the traceback behind it, in one piece."""
         if self._threshold >= LEVELS["error"]:
-            more = "".join(traceback.format_exception(error)).splitlines()
-            self._put("error", text, fields, tuple(more))
+            self._put("error", text, fields, tuple(failure.told(error)))
 
     def trace(self, text: str, /, **fields: object) -> None:
         """Steps that only a developer wants to see."""

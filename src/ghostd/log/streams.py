@@ -4,17 +4,23 @@ Rule: nobody who stops reading can stop a ghost. The stream gets a descriptor of
 touching the flags of the one it came from, which the starter's shell shares.
 """
 
+from __future__ import annotations
+
 import errno
 import io
 import os
 import select
 import stat
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from ghostd.errors import SystemFault
-from ghostd.log.lines import Lines
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ghostd.log.lines import Lines
 
 
 class StreamSink:

@@ -6,16 +6,21 @@ record that is counted, and no socket is said once on stderr, which then takes t
 stderr: its starter says it, and its records are counted until a socket is there.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import time
-from collections.abc import Mapping
-from typing import Final
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.log.lines import TextLines, plain
 from ghostd.log.options import FACILITIES, LEVELS
 from ghostd.log.streams import can_write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
 
 ADDRESS: Final = "/dev/log"
 _RETRY_EVERY: Final = 1.0  # seconds between looks for a socket that was not there

@@ -6,9 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import NoReturn
 
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds, inbox, life, process
@@ -16,9 +14,12 @@ from ghostd.linux.child import unblock_signals
 from ghostd.record import Frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from typing import NoReturn
+
     from ghostd.linux.board import Board, Doorbell, Page
 
-OnQuit = Callable[[], None]
+    OnQuit = Callable[[], None]
 
 
 class Inheritance(Frozen):

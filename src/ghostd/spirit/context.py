@@ -4,12 +4,16 @@ It speaks by writing into its own page of the board, which nobody else writes. A
 call; only what the manager must hear at once (ready, leaving) rings the doorbell besides, and that happens once each.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from __future__ import annotations
 
+import time
+from contextlib import contextmanager
+
+from ghostd.hints import TYPE_CHECKING, Protocol
 from ghostd.linux.board import BEAT, BUSY_UNTIL, LEAVING, READY, STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _SECOND_NS = 1_000_000_000
 _FOR_EVER_NS = 2**63 - 1

@@ -3,16 +3,21 @@
 This is the one place in a spirit that catches everything, because it is where code that is not ours ends.
 """
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from ghostd.spirit.context import Context
+from collections.abc import Coroutine
+
+from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from typing import Any
 
-LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
-Report = Callable[[BaseException], None]  # takes what the user's code raised
+    from ghostd.spirit.context import Context
+
+    LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+    Report = Callable[[BaseException], None]  # takes what the user's code raised
 
 
 def run(body: Callable[[], object], report: Report) -> int:

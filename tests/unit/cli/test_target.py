@@ -13,6 +13,7 @@ from ghostd.cli import target
 from ghostd.cli.target import Said
 from ghostd.config import Layer
 from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError
+from ghostd.record import replace
 
 PROGRAM = """
 from ghostd import Ghost, Prefork
@@ -219,13 +220,13 @@ def test_a_ghost_that_is_made_already_takes_no_other_options() -> None:
 def test_an_option_in_the_file_that_differs_from_the_made_ghost_is_the_file_s_error() -> None:
     file = Layer({"spirits": 8}, lambda name: f"ghostd.toml:{name}", ConfigError)
     with pytest.raises(ConfigError, match=r"ghostd\.toml:spirits") as caught:
-        target.make(program.parse("mailer:made"), said()._replace(file=file))
+        target.make(program.parse("mailer:made"), replace(said(), file=file))
     assert caught.value.code is ExitCode.BAD_CONFIG
 
 
 def test_the_environment_does_not_quarrel_with_a_made_ghost() -> None:
     environ = Layer({"spirits": 8}, str)
-    assert target.make(program.parse("mailer:made"), said()._replace(environ=environ)).config.policy.spirits == 2
+    assert target.make(program.parse("mailer:made"), replace(said(), environ=environ)).config.policy.spirits == 2
 
 
 def test_the_pidfile_beside_a_file_is_only_for_a_program_that_names_none(tmp_path: Path) -> None:
