@@ -241,7 +241,7 @@ class Prefork(Ghost):
         def be_spirit(order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
             def awaken(page: Page) -> birth.OnQuit:
                 self._household, self._order, self._page = None, order, page
-                self._context = context = Context(page.words, ring)
+                self._context = context = Context(page, ring)
                 if shadow:
                     vars(self)["tick"] = context.tick  # without the detour over the method: a beat is cheap
                 self.log.after_fork()

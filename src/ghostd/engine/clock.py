@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from time import monotonic as now
 
-__all__ = ["SECOND_NS", "now"]
-
-SECOND_NS = 1_000_000_000
+__all__ = ["now"]

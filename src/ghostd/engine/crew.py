@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 
 from ghostd.core.events import Beat, BoardRead, Event, Exit, Exited, Left, Readied
-from ghostd.engine.clock import SECOND_NS
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import LEAVING, READY, Board
+from ghostd.linux.board import FOR_EVER, LEAVING, READY, Board
 from ghostd.linux.child import Child, decode
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 class Member:
     """One living spirit's process."""
 
-    __slots__ = ("beat_ns", "child", "generation", "last_words", "seat", "seen", "spirit")
+    __slots__ = ("beat", "child", "generation", "last_words", "seat", "seen", "spirit")
 
     def __init__(self, order: Spawn, child: Child) -> None:
         self.spirit: SpiritId = order.spirit
@@ -33,7 +32,7 @@ class Member:
         self.generation = order.generation
         self.child = child
         self.seen = 0  # state bits that were told to the pool
-        self.beat_ns = 0  # the last beat that the heartbeat hook was told of
+        self.beat = 0.0  # the last beat that the heartbeat hook was told of
         self.last_words = ""  # the traceback that it died of, as it says
 
     def __str__(self) -> str:
@@ -92,8 +91,8 @@ class Crew:
         cells = self._board.read_all()
         beats = []
         for member in self._members.values():
-            beat_ns, busy_ns, _ = cells[member.seat]
-            beats.append(Beat(member.spirit, beat_ns / SECOND_NS, busy_ns / SECOND_NS))
+            beat, busy_until, _ = cells[member.seat]
+            beats.append(Beat(member.spirit, _believed(beat), _believed(busy_until)))
         return BoardRead(tuple(beats), now)
 
     def fresh_pids(self) -> list[int]:
@@ -101,9 +100,9 @@ class Crew:
         cells = self._board.read_all()
         fresh = []
         for member in self._members.values():
-            beat_ns = cells[member.seat][0]
-            if beat_ns > member.beat_ns:
-                member.beat_ns = beat_ns
+            beat = _believed(cells[member.seat][0])
+            if beat > member.beat:
+                member.beat = beat
                 fresh.append(member.child.pid)
         return fresh
 
@@ -137,6 +136,11 @@ class Crew:
             yield Readied(member.spirit, now)
         if told & LEAVING:
             yield Left(member.spirit, now)
+
+
+def _believed(moment: float) -> float:
+    """A moment as a spirit wrote it, who may have written anything: what is no moment says nothing."""
+    return moment if 0.0 <= moment <= FOR_EVER else 0.0  # not even a NaN gets through
 
 
 def reap_adopted(own: set[int]) -> int:

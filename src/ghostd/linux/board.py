@@ -2,6 +2,8 @@
 
 One writer a page, words of 64 bits, no lock: a word is written and read whole by the hardware, so nothing is ever torn,
 and a writer killed in the middle of anything leaves no lock held. A newborn keeps its own page and nothing else.
+
+Moments are floats, as the clock of Python gives them: to make an integer of one would be a fifth of a beat's price.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from ghostd.linux.process import PAGE
 if TYPE_CHECKING:
     from typing import Final
 
-BEAT: Final = 0  # monotonic nanoseconds of the last sign of life
-BUSY_UNTIL: Final = 1  # monotonic nanoseconds until which silence is announced
+BEAT: Final = 0  # monotonic seconds of the last sign of life
+BUSY_UNTIL: Final = 1  # monotonic seconds until which silence is announced
 STATE: Final = 2  # the bits below, each set once by the spirit; none: it boots
 READY: Final = 1
 LEAVING: Final = 2
@@ -31,7 +33,9 @@ MOST_SEATS: Final = 1 << 18  # 1 GiB of pages; a bound on what a wrong seat can 
 _CHUNK: Final = 256  # seats mapped at once: a megabyte of addresses, in which memory is taken only by seats in use
 _NO_EXEC_SEAL: Final = 0x0008  # MFD_NOEXEC_SEAL, since Linux 6.3, where a setting may refuse a memfd without it
 
-Cell = tuple[int, int, int]  # beat, busy until, state
+FOR_EVER: Final = 1e10  # a moment three centuries after any boot
+
+Cell = tuple[float, float, int]  # beat, busy until, state
 
 
 class Board:
@@ -45,6 +49,7 @@ class Board:
         process.load()
         self._fd = _memfd() if use_memfd else -1
         self._chunks: list[memoryview] = []
+        self._moments: list[memoryview[float]] = []  # the same memory, its words as floats
         self._addresses: list[int] = []
         self._backed = 0  # seats whose memory is there for sure
         # The one page that a child inherits, already mapped: to do so after the fork costs the child 100 page faults.
@@ -68,16 +73,16 @@ class Board:
 
     def read(self, seat: int) -> Cell:
         """The seat's (beat, busy until, state): whatever its spirit wrote there, which may be anything."""
-        words = self._chunks[seat // _CHUNK]
-        at = seat % _CHUNK * WORDS
-        return words[at], words[at + 1], words[at + 2]
+        chunk, at = seat // _CHUNK, seat % _CHUNK * WORDS
+        moments = self._moments[chunk]
+        return moments[at + BEAT], moments[at + BUSY_UNTIL], self._chunks[chunk][at + STATE]
 
     def read_all(self) -> list[Cell]:
         """What :meth:`read` gives, for each seat from 0 to the highest ever prepared: the quick way to read many."""
         cells: list[Cell] = []
-        for words in self._chunks:
-            beats, busy, states = (words[word::WORDS].tolist() for word in (BEAT, BUSY_UNTIL, STATE))
-            cells += zip(beats, busy, states, strict=True)
+        for moments, words in zip(self._moments, self._chunks, strict=True):
+            beats, busy = moments[BEAT::WORDS].tolist(), moments[BUSY_UNTIL::WORDS].tolist()
+            cells += zip(beats, busy, words[STATE::WORDS].tolist(), strict=True)
         del cells[self._backed :]
         return cells
 
@@ -93,7 +98,7 @@ class Board:
     def adopt(self, seat: int) -> Page:
         """Called in the newborn, once: keep this seat's page, and give up everything else of the board."""
         # Its views point to nothing here and must not be read. To free them is left out: it costs 60 page faults.
-        self._given_up, self._chunks = self._chunks, []
+        self._given_up, self._chunks, self._moments = (self._chunks, self._moments), [], []
         if self._fd < 0:
             page = Page(self._address(seat))
             self._unmap_all_but(page.address)
@@ -106,6 +111,7 @@ class Board:
     def close(self) -> None:
         """Give the memory back; a second time does nothing. Pages that spirits hold live on until they end."""
         self._chunks.clear()
+        self._moments.clear()
         for address in self._addresses:
             process.unmap(address, _CHUNK * PAGE)
         self._addresses.clear()
@@ -126,6 +132,7 @@ class Board:
             process.keep_from_children(address, length)
         self._addresses.append(address)
         self._chunks.append(_words(address, _CHUNK))
+        self._moments.append(_moments(self._chunks[-1]))
 
     def _lay(self, seat: int) -> Page:
         if self._cradle:
@@ -156,11 +163,12 @@ class Board:
 class Page:
     """The one page of the board that a spirit has."""
 
-    __slots__ = ("address", "words")
+    __slots__ = ("address", "moments", "words")
 
     def __init__(self, address: int) -> None:
         self.address = address
-        self.words: memoryview = _words(address, 1)
+        self.words: memoryview[int] = _words(address, 1)
+        self.moments: memoryview[float] = _moments(self.words)
 
     def leave_text(self, text: str) -> None:
         """Leave a text for the manager to read; of a long one the end."""
@@ -234,6 +242,10 @@ def _memfd() -> int:
     return -1
 
 
-def _words(address: int, pages: int) -> memoryview:
+def _words(address: int, pages: int) -> memoryview[int]:
     # No owner: nothing unmaps these addresses but the board itself, in the process that mapped them.
     return memoryview((ctypes.c_uint8 * (pages * PAGE)).from_address(address)).cast("B").cast("Q")
+
+
+def _moments(words: memoryview[int]) -> memoryview[float]:
+    return words.cast("B").cast("d")

@@ -9,31 +9,20 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 
-from ghostd.hints import TYPE_CHECKING, Protocol
-from ghostd.linux.board import BEAT, BUSY_UNTIL, LEAVING, READY, STATE
+from ghostd.hints import TYPE_CHECKING
+from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SECOND_NS = 1_000_000_000
-_FOR_EVER_NS = 2**63 - 1
-
-
-class Words(Protocol):
-    """The page: 64-bit words, written by this process alone."""
-
-    def __getitem__(self, index: int) -> int:
-        """One word."""
-
-    def __setitem__(self, index: int, value: int) -> None:
-        """Set one word."""
+    from ghostd.linux.board import Page
 
 
 class Context:
     """What the code of a spirit can say and ask. ``tick`` may be called from any thread."""
 
-    def __init__(self, words: Words, ring: Callable[[], None]) -> None:
-        self._words = words
+    def __init__(self, page: Page, ring: Callable[[], None]) -> None:
+        self._page = page
         self._ring = ring
         self._on_leaving: list[Callable[[], None]] = []
         self.tick: Callable[[bool], bool]
@@ -56,35 +45,36 @@ class Context:
         """Not to be judged for that long: a job that cannot tick. An outer promise is kept. Ends with a beat."""
         if not seconds >= 0:
             raise ValueError(f"busy({seconds!r}): a number of seconds, at least 0, is needed")
-        before = self._words[BUSY_UNTIL]
-        now = time.monotonic_ns()
-        until = _FOR_EVER_NS if seconds > 1e9 else now + int(seconds * _SECOND_NS)
-        self._words[BEAT] = now
-        self._words[BUSY_UNTIL] = max(before, until)
+        moments = self._page.moments
+        before = moments[BUSY_UNTIL]
+        now = time.monotonic()
+        moments[BEAT] = now
+        moments[BUSY_UNTIL] = max(before, min(now + seconds, FOR_EVER))
         try:
             yield
         finally:
-            self._words[BEAT] = time.monotonic_ns()
-            self._words[BUSY_UNTIL] = before
+            moments[BEAT] = time.monotonic()
+            moments[BUSY_UNTIL] = before
 
     def begin_unheard(self, end: Callable[[], None]) -> None:
         """For code that cannot tick: ready, and never found silent; ``end`` is called when it is asked to leave."""
-        self._words[BUSY_UNTIL] = _FOR_EVER_NS
+        self._page.moments[BUSY_UNTIL] = FOR_EVER
         self.ready()
         self.when_leaving(end)
 
     def judge(self) -> None:
         """Be found silent again, as from now: something beats for this spirit."""
-        self._words[BEAT] = time.monotonic_ns()
-        self._words[BUSY_UNTIL] = 0
+        self._page.moments[BEAT] = time.monotonic()
+        self._page.moments[BUSY_UNTIL] = 0.0
 
     def _give_voice(self) -> None:
         """Make the functions of the voice: closures, as a local name is the cheapest thing to look at in a beat."""
-        words, ring, listeners, clock = self._words, self._ring, self._on_leaving, time.monotonic_ns
+        words, moments, ring, listeners = self._page.words, self._page.moments, self._ring, self._on_leaving
+        clock = time.monotonic
         told = leaving = plain = False  # plain: ready was told and nobody leaves, so that a beat is a store
 
         def tick(finished: bool = False) -> bool:  # noqa: FBT001, FBT002  as the ancestor has it
-            words[BEAT] = clock()
+            moments[BEAT] = clock()
             if finished:
                 leave()
             return plain or hear()
@@ -96,7 +86,7 @@ class Context:
 
         def ready() -> None:
             nonlocal told, plain
-            words[BEAT] = clock()
+            moments[BEAT] = clock()
             if told:
                 return
             told, plain = True, not leaving
