@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     BOOT_FAILED = 69  # a spirit died before it was ready, before the pool was ever whole (EX_UNAVAILABLE)
     BUG = 70  # ghostd itself is wrong (EX_SOFTWARE)
     SYSTEM = 71  # the machine said no: fork, open, write (EX_OSERR)
+    NO_ADDRESS = 73  # an address cannot be listened on: it is in use, or not of this machine (EX_CANTCREAT)
     TIMED_OUT = 75  # not whole within start_timeout; trying again may help (EX_TEMPFAIL)
     DENIED = 77  # asked for a right that the caller does not have (EX_NOPERM)
     BAD_CONFIG = 78  # the configuration file is wrong (EX_CONFIG)
@@ -71,6 +72,12 @@ class SystemFault(GhostdError):
     """The machine said no, after what could be tried again was tried again."""
 
     code = ExitCode.SYSTEM
+
+
+class ListenError(SystemFault):
+    """An address cannot be listened on: somebody else does, or this machine has none such."""
+
+    code = ExitCode.NO_ADDRESS
 
 
 class StartTimeoutError(SystemFault):

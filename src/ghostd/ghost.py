@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import contextmanager
 
 from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, privileges, stopping
@@ -23,10 +24,10 @@ from ghostd.linux.inbox import Inbox
 from ghostd.linux.title import set_title
 from ghostd.log import Log
 from ghostd.record import replace
+from ghostd.serve.door import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import NoReturn
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class Ghost:
@@ -46,12 +47,13 @@ class Ghost:
         self._user = privileges.found(self.config.daemon.user, self.config.daemon.group)
         self._log = Log(self.config.log, name=self.name)
         self._filepid = FilePid(self.pidfile)
+        self._door = Door(self.config.serve)
         self._ok = False
         self._interrupts = 0
         self._daemonized = False
         self._inbox: Inbox | None = None
         self._reporter: detach.Reporter | None = None
-        self._failure = self._no_pidfile = ""  # why it failed, why there is none
+        self._failure = ""
         self._notifier = Notifier(None)
         self._upkeep = Upkeep(self._filepid)
         self.again(**options)
@@ -83,6 +85,11 @@ class Ghost:
         """Whether this process is the detached daemon, or one of its spirits."""
         return self._daemonized
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where the ghost listens, with the port that the kernel has chosen for port 0. Known once it is started."""
+        return self._door.addresses
+
     # ── hooks: override them ──
     def again(self, **options: object) -> None:
         """At the end of construction, by every command."""
@@ -111,7 +118,7 @@ class Ghost:
         running = self._filepid.running()
         if running:
             return running
-        return self.daemonize() or self._end(self._live())
+        return self.daemonize() or detach.end(self._live())
 
     def daemonize(self) -> int:
         """Detach from the caller: the daemon's pid in the starter, once it is up, and 0 in the daemon.
@@ -122,16 +129,14 @@ class Ghost:
         limit = self.config.daemon.start_limit(self.config.policy.boot_timeout)
         if not self._filepid.acquire():
             return self._pid_of_other(limit)
-        try:
-            self.preinit()
+        with self._leaving_nothing():
+            self._open()
             if missing := self.log.missing():
                 lsb.say(sys.stderr, f"{self.name}: {lsb.unheard(missing)}")
             side = detach.detach(allow_threads=self.config.spirit.fork_beside_threads == "warn")
-        except BaseException:
-            self._filepid.release()
-            raise
         if isinstance(side, detach.Starter):
-            self._filepid.release()  # the daemon has inherited it
+            self._filepid.release()  # the daemon has inherited it, and the sockets
+            self._door.leave()
             outcome = side.wait_outcome(limit)
             if outcome.ok:
                 return outcome.pid
@@ -146,10 +151,11 @@ class Ghost:
         told otherwise.
         """
         self._prepare()
-        if not self._acquire_to_run():
+        if not self._filepid.acquire_to_run(is_wanted=self.config.daemon.pidfile is not None):
             running = self._filepid.running() or "being started"
             raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
-        self.preinit()
+        with self._leaving_nothing():
+            self._open()
         options = self.config.log
         if options.logfile is None and options.loghandle is None and options.logger is None:
             self._log = Log(replace(options, logfile="/dev/stderr"), name=self.name)
@@ -225,40 +231,48 @@ class Ghost:
             code = self._fail(BootError(str(error)), f"{type(error).__name__}: {error}", error)
         self._ok = False
         self._guarded(self.cleanup, int(self._interrupts > 0))
+        self._door.close(self.log.write)
         self.log.write("info", f"Ghost process {os.getpid()} stopped")
         self._filepid.remove()
         self._inbox.close()
         self._tell_starter(code)
         return code
 
+    def _open(self) -> None:
+        """What can fail while somebody is there to be told, and takes rights that are given up later."""
+        self.preinit()
+        self._door.open(os.environ, (self._user.uid, self._user.gid))
+
+    @contextmanager
+    def _leaving_nothing(self) -> Iterator[None]:
+        """A start that fails in this block, before there is a daemon, leaves no file behind."""
+        try:
+            yield
+        except BaseException:
+            self._door.close()
+            self._filepid.give_up()
+            raise
+
     def _settle(self) -> None:
         """Pidfile and log while the right to them is there, then the other user, then the rest."""
+        self._door.own()
         self._notifier = Notifier.from_environ(os.environ)
         umask = self.config.daemon.umask
         os.umask(umask)
-        if not self._no_pidfile:
+        if not self._filepid.missing:
             if not self._filepid.adopt_after_fork():
                 raise UserError(f"already running with pid {self._filepid.running()} (pidfile {self.pidfile})")
             self._filepid.save()
         self.log.open()
-        if self._no_pidfile:
-            self.log.warn(f"Going on without a pidfile: {self._no_pidfile}")
+        self._door.tell(self.log.write)
+        if self._filepid.missing:
+            self.log.warn(f"Going on without a pidfile: {self._filepid.missing}")
         self.log.give_to(self._user.uid, self._user.gid)
         privileges.become(self._user)
         set_title(f"{self.name}: manager")
         if self._daemonized:
             detach.settle(chdir=self._chdir, umask=umask, stdio=self.log.fileno())
             self.log.leave_stderr()
-
-    def _acquire_to_run(self) -> bool:
-        """Where no file can be made and no pidfile was asked for, as in a container, there is nobody to ask."""
-        try:
-            return self._filepid.acquire()
-        except GhostdError as error:
-            if self.config.daemon.pidfile is not None or not self._filepid.is_out_of_reach():
-                raise
-            self._no_pidfile = str(error)
-            return True
 
     def _pid_of_other(self, limit: float) -> int:
         """Somebody else is starting it, or has just done so."""
@@ -310,18 +324,11 @@ class Ghost:
         except BaseException as error:  # also SystemExit and KeyboardInterrupt
             self.log.exception(f"Hook {getattr(hook, '__name__', hook)} failed, the ghost goes on", error)
 
-    def _end(self, code: int) -> NoReturn:
-        """The daemon ends here: it must not run on in its starter's code."""
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        os._exit(code)
-
     def private_descriptors(self) -> set[int]:
         """Those of this process that no spirit may have: pidfile and lock, signals, the word to the starter."""
         reporter = () if self._reporter is None else (self._reporter.fileno(),)
         inbox = () if self._inbox is None else self._inbox.descriptors()
-        return {*self._filepid.descriptors(), *reporter, *inbox}
+        return {*self._filepid.descriptors(), *self._door.private_descriptors(), *reporter, *inbox}
 
     # ── signals, where no pool serves them ──
     def _serve_signals(self) -> None:
@@ -367,7 +374,7 @@ class Ghost:
         match word:
             case "start":
                 running = self._filepid.running()
-                return lsb.already_running(running) if running else lsb.started(self.start())
+                return lsb.already_running(running) if running else lsb.started(self.start(), self.addresses)
             case "stop":
                 pid = self.stop()
                 return lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running()
@@ -376,7 +383,7 @@ class Ghost:
                 return lsb.restarted() if pid > 0 else lsb.restart_failed(-pid)
             case "reload":
                 pid = self.reload(signal_number)
-                return lsb.reloading(pid) if pid else lsb.started(self.start())
+                return lsb.reloading(pid) if pid else lsb.started(self.start(), self.addresses)
             case "status":
                 return lsb.status(self._filepid.running(), self._filepid.is_left)
             case _:

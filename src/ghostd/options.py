@@ -28,6 +28,7 @@ class Kind(Enum):
     NAME = "a name or a number"
     NAMES = "a name or number, or a list of them"
     MODE = "file permission bits from 0 to 0o777"
+    ADDRESSES = "an address, or a list of them"
     CHOICE = "a choice"
     OBJECT = "an object"
 
@@ -100,6 +101,9 @@ def _fits(value: object, opt: Option) -> bool:
             return _is_name(value) or (
                 isinstance(value, (list, tuple)) and bool(value) and all(_is_name(one) for one in value)
             )
+        case Kind.ADDRESSES:  # what an address is, its own module knows
+            listed = value if isinstance(value, (list, tuple)) else (value,)
+            return all(isinstance(one, str) and bool(one) and "\0" not in one for one in listed)
         case Kind.OBJECT:
             return True
 

@@ -28,6 +28,7 @@ from ghostd.spirit.context import Context
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import AsyncIterator, Callable
     from typing import NoReturn
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ghostd.engine.perform import Performer
     from ghostd.linux.board import Page
     from ghostd.linux.inbox import Inbox
+    from ghostd.serve.door import Door
 
     Body = Callable[..., object]
 
@@ -86,6 +88,11 @@ class Prefork(Ghost):
     def busy(self, seconds: float) -> AbstractContextManager[None]:
         """In this block the spirit is not found silent for so many seconds, whether it ticks or not."""
         return nullcontext() if self._context is None else self._context.busy(seconds)
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The sockets of the option listen, in its order. All spirits share them; they do not block, and must not."""
+        return self._door.sockets
 
     @property
     def stopping(self) -> bool:
@@ -212,7 +219,7 @@ class Prefork(Ghost):
         return Setup(
             policy=self.config.policy,
             log=self.log,
-            hooks=_Hooks(self),
+            hooks=_Hooks(self, self._door),
             duties=self,
             inbox=inbox,
             birth=self._birth,
@@ -289,8 +296,9 @@ def _wake(loop: asyncio.AbstractEventLoop, asked: asyncio.Event) -> None:
 class _Hooks:
     """The user's hooks, as the performer calls them, with whoever waits for the pool to be whole."""
 
-    def __init__(self, ghost: Prefork) -> None:
+    def __init__(self, ghost: Prefork, door: Door) -> None:
         self._ghost = ghost
+        self._door = door
         self.heartbeat = ghost.heartbeat
         self.waitup = ghost.waitup
         self.spawn = ghost.spawn
@@ -301,6 +309,8 @@ class _Hooks:
         self._ghost.reap(*args)
 
     def finish(self, graceful: bool) -> None:  # noqa: FBT001
+        if graceful:
+            self._door.shut()  # what has come in already is still accepted
         self._ghost.stop_asked(interrupted=not graceful)
         self._ghost.finish(graceful)
 

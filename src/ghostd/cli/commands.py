@@ -142,7 +142,7 @@ def _ghost(sources: Sources) -> Ghost:
 def _start(args: argparse.Namespace) -> int:
     ghost = _ghost(_sources(args))
     running = ghost.status()
-    return output.tell(lsb.already_running(running) if running else lsb.started(ghost.start()))
+    return output.tell(lsb.already_running(running) if running else lsb.started(ghost.start(), ghost.addresses))
 
 
 def _restart(args: argparse.Namespace) -> int:
@@ -186,7 +186,7 @@ def _reload(args: argparse.Namespace) -> int:
         raise TargetError("the ghost is not running, and there is no TARGET to start")
     ghost = _ghost(sources)
     code = asking.reload(ghost.filepid.file)
-    return output.tell(lsb.started(ghost.start())) if code is None else code
+    return output.tell(lsb.started(ghost.start(), ghost.addresses)) if code is None else code
 
 
 def _config(args: argparse.Namespace) -> int:

@@ -29,7 +29,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def flag_layer(namespace: argparse.Namespace) -> Layer:
     """The options among what argparse found, typed; raises OptionError naming the flag."""
     given = {name: text for name, text in vars(namespace).items() if ALIASES.get(name, name) in options()}
-    return Layer({name: typed(name, text, flag_of(name)) for name, text in given.items()}, flag_of)
+    return Layer({name: typed(name, _joined(text), flag_of(name)) for name, text in given.items()}, flag_of)
+
+
+def _joined(given: str | list[str]) -> str:
+    return given if isinstance(given, str) else ",".join(given)  # of a flag that may be repeated
 
 
 def flag_of(name: str) -> str:
@@ -43,6 +47,8 @@ def _add_flag(group: Any, dest: str, opt: Option, words: str) -> None:  # noqa: 
     shape: dict[str, Any] = {"metavar": "|".join(opt.choices) or opt.kind.name}
     if opt.kind is Kind.FLAG:
         shape = {"nargs": "?", "const": "true", "metavar": "true|false"}
+    elif opt.kind is Kind.ADDRESSES:
+        shape = {"action": "append", "metavar": "ADDRESS"}
     group.add_argument(flag_of(dest), dest=dest, default=argparse.SUPPRESS, help=words.replace("%", "%%"), **shape)
 
 

@@ -17,13 +17,20 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.log.options import LogOptions
 from ghostd.options import Kind, Option, declared
 from ghostd.record import Frozen
+from ghostd.serve.options import ServeOptions
 from ghostd.spirit.options import SpiritOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Final
 
-RECORDS: Final[dict[str, Any]] = {"policy": Policy, "spirit": SpiritOptions, "daemon": DaemonOptions, "log": LogOptions}
+RECORDS: Final[dict[str, Any]] = {
+    "policy": Policy,
+    "spirit": SpiritOptions,
+    "serve": ServeOptions,
+    "daemon": DaemonOptions,
+    "log": LogOptions,
+}
 ALIASES: Final[dict[str, str]] = {"workers": "spirits"}  # the field's word and ours; ours wins where both stand
 DEFAULT_ORIGIN = "default"
 WHOLE_BITS_MAX = 63  # a larger number fits no call of the kernel, and Python may refuse even to print it
@@ -34,6 +41,7 @@ class Config(Frozen, kw_only=True):
 
     policy: Policy = Policy()
     spirit: SpiritOptions = SpiritOptions()
+    serve: ServeOptions = ServeOptions()
     daemon: DaemonOptions = DaemonOptions()
     log: LogOptions = LogOptions()
 

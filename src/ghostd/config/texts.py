@@ -52,6 +52,10 @@ def _read_names(text: str) -> list[str | int]:
     return [_read_name(one.strip()) for one in text.split(",")]
 
 
+def _read_addresses(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",")]  # a comma in a path is written as %2C
+
+
 def _read_nothing(_text: str) -> None:
     return None  # only a program can give an object
 
@@ -65,6 +69,7 @@ _READERS: Final[dict[Kind, Callable[[str], object]]] = {
     Kind.NAME: _read_name,
     Kind.NAMES: _read_names,
     Kind.MODE: _read_mode,
+    Kind.ADDRESSES: _read_addresses,
     Kind.CHOICE: str,
     Kind.OBJECT: _read_nothing,
 }

@@ -36,7 +36,7 @@ from ghostd.record import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Final
+    from typing import Final, NoReturn
 
 _TEXT_MOST: Final = 32_768  # bytes of a word: half of what a pipe takes, so that telling it never waits
 _LOOK_EVERY: Final = 20  # milliseconds between looks at the daemon where the kernel has no pidfd
@@ -192,6 +192,12 @@ def settle(*, chdir: str = "/", umask: int = 0o022, stdio: int | None = None, ke
     fds.redirect_stdio(stdio)
     _renew_streams()
     fds.close_all_but({0, 1, 2, *keep, *_own()})
+
+
+def end(code: int) -> NoReturn:
+    """The daemon ends here: it must not run on in its starter's code."""
+    _flush_stdio()
+    os._exit(code)
 
 
 def _split(writer: int) -> Reporter:

@@ -9,6 +9,7 @@ from ghostd.errors import ExitCode
 from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Final, TextIO
 
 COMMANDS: Final = ("start", "stop", "restart", "reload", "status", "run")
@@ -34,9 +35,9 @@ def say(stream: TextIO | None, text: str) -> None:
         stream.write(f"{text}\n")
 
 
-def started(pid: int) -> Reply:
-    """`start` has a whole pool."""
-    return Reply(f"Running {pid}")
+def started(pid: int, addresses: Iterable[str] = ()) -> Reply:
+    """`start` has a whole pool, which listens there."""
+    return Reply("\n".join([f"Running {pid}", *(f"Listening on {address}" for address in addresses)]))
 
 
 def unheard(missing: str) -> str:

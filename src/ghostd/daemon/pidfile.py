@@ -52,6 +52,7 @@ class FilePid:
         self.file = os.path.abspath(os.fspath(file))
         self.pid = os.getpid() if pid is None else pid
         self.owner: int | None = None
+        self.missing = ""  # why there is no pidfile, where a ghost goes on without
         self._autoremove = autoremove or auto
         self._lock = GhostLock(f"{self.file}.lock")
         self._fd = -1  # of the file as saved: it can be emptied even when it may no longer be removed
@@ -154,6 +155,19 @@ class FilePid:
             raise _told(self._lock.path, error) from error
         return False
 
+    def acquire_to_run(self, *, is_wanted: bool) -> bool:
+        """As :meth:`acquire`, for a ghost in the foreground: unless a pidfile is wanted, it can do without.
+
+        Where no file can be made, as in a container, there is nobody to ask; ``missing`` then says why.
+        """
+        try:
+            return self.acquire()
+        except GhostdError as error:
+            if is_wanted or not self.is_out_of_reach():
+                raise
+            self.missing = str(error)
+            return True
+
     def adopt_after_fork(self, pid: int | None = None) -> bool:
         """In the process that stays, after its last fork: become the manager. False when another is, after all."""
         self.pid = os.getpid() if pid is None else pid
@@ -217,6 +231,11 @@ class FilePid:
             self._lock.unlink()
         self.release()
         return True
+
+    def give_up(self) -> None:
+        """Give the lock back, and leave nothing behind of a start that has failed."""
+        self.release()
+        self.sweep()
 
     def sweep(self) -> bool:
         """Remove what a dead ghost has left; False, and nothing done, when one lives or starts, or may not be asked."""

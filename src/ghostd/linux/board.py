@@ -26,7 +26,9 @@ STATE: Final = 2  # the bits below, each set once by the spirit; none: it boots
 READY: Final = 1
 LEAVING: Final = 2
 TEXT_BYTES: Final = 3  # how long the text is that the page holds
-WORDS: Final = PAGE // 8  # of a page; those from 4 up to the text are free
+IN_FLIGHT: Final = 4  # connections or requests in hand at this moment
+SERVED: Final = 5  # those that were finished, since the spirit began
+WORDS: Final = PAGE // 8  # of a page; those from 6 up to the text are free
 _TEXT: Final = 512  # where the text begins, in bytes
 
 MOST_SEATS: Final = 1 << 18  # 1 GiB of pages; a bound on what a wrong seat can cost

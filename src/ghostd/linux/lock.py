@@ -17,6 +17,7 @@ import stat
 import struct
 
 _DECIDES, _NAMES = 0, 1
+_TRIES = 100  # each is lost to somebody who removed the file that moment; a hundred in a row are a fault
 _FLOCK = "hhqqi0q"  # struct flock with 64-bit offsets: type, whence, start, length, pid; padded as C does
 
 _KINDS = (
@@ -55,6 +56,37 @@ def open_regular(path: str | os.PathLike[str], flags: int, mode: int = 0o644) ->
         os.close(fd)
         raise
     return fd
+
+
+def claim(path: str | os.PathLike[str], mode: int = 0o600) -> int:
+    """Make the file if need be, and take its lock: the descriptor; -1 when another has it. OSError as of open.
+
+    The file has its name still when the lock is taken, so that whoever comes next finds the same one.
+    """
+    for _ in range(_TRIES):
+        try:
+            fd = open_regular(path, os.O_RDWR | os.O_CREAT, mode)
+        except FileNotFoundError:
+            if os.path.isdir(os.path.dirname(path) or "."):
+                continue  # removed as it was opened
+            raise
+        if not try_lock(fd):
+            os.close(fd)
+            return -1
+        if is_at(path, fd):
+            return fd
+        os.close(fd)
+    raise OSError(errno.EAGAIN, f"it was removed {_TRIES} times while it was being taken", os.fspath(path))
+
+
+def is_at(path: str | os.PathLike[str], fd: int) -> bool:
+    """Whether the path names the very file that is open as fd."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    own = os.fstat(fd)
+    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
 
 def try_lock(fd: int) -> bool:

@@ -1,1 +1,1 @@
-"""LISTENS. Sockets that all spirits of a pool share, and what answers on them inside a spirit."""
+"""LISTENS. Addresses, the sockets that the manager opens for them once, and what answers on them inside a spirit."""

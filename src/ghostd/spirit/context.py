@@ -32,6 +32,11 @@ class Context:
         self._give_voice()
 
     @property
+    def words(self) -> memoryview[int]:
+        """The page, for who counts what is in hand: ``words[IN_FLIGHT] = n`` is one store and no system call."""
+        return self._page.words
+
+    @property
     def is_leaving(self) -> bool:
         """Whether this spirit was asked to leave, or has said that it will."""
         return self._is_leaving()
