@@ -75,9 +75,9 @@ def grid() -> str:
 
 def options() -> str:
     """Every option, from the declarations."""
-    from ghostd import config  # noqa: PLC0415  the top of the layers, for this one table
+    from ghostd.config import flags  # noqa: PLC0415  the top of the layers, for this one table
 
-    return config.reference().strip()
+    return flags.reference().strip()
 
 
 TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {

@@ -4,15 +4,13 @@ Rule: an exception from a rule stands in a table here with its reason, never in 
 """
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests import tidy
+from tests import tidy, weight
 from tests.tidy import ROOT, SOURCE, Finding, Module
 
 ALL: Final = tidy.modules("src", "tests", "bench", "examples")
@@ -29,7 +27,7 @@ SHARED_STATE: Final[dict[str, str]] = {
     "__init__.py": "a table of names; the word Final would cost each user the import of typing",
 }
 
-# What `import ghostd` must not load; the manager and the command's status path stand on it.
+# What `import ghostd` must not load; the command's status path stands on it.
 HEAVY: Final = frozenset(
     [
         *("argparse", "asyncio", "concurrent", "ctypes", "dataclasses", "email", "html", "http", "importlib.metadata"),
@@ -57,25 +55,6 @@ HEAVY: Final = frozenset(
             "unittest",
             "urllib",
         ),
-    ]
-)
-
-# What the manager never loads, whatever its options: threads, locks, loops and clients.
-NEVER_IN_A_MANAGER: Final = frozenset(
-    [
-        *(
-            "asyncio",
-            "click",
-            "concurrent",
-            "email",
-            "http",
-            "logging",
-            "msgspec",
-            "multiprocessing",
-            "psutil",
-            "queue",
-        ),
-        *("requests", "rich", "ssl", "starlette", "subprocess", "textual", "unittest", "urllib", "uvicorn", "uvloop"),
     ]
 )
 
@@ -180,20 +159,19 @@ def test_no_text_has_a_path_of_this_machine() -> None:
 
 
 # ── weight ──
-def loaded(statement: str) -> set[str]:
-    command = [sys.executable, "-X", "importtime", "-c", statement]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr
-    return {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+def test_looking_at_the_package_loads_nothing_heavy() -> None:
+    added = weight.loaded("import ghostd") - weight.loaded("pass")
+    heavy = sorted(name for name in added if name in HEAVY or name.partition(".")[0] in HEAVY)
+    assert not heavy, f"import ghostd loads {heavy}: import them inside the function that needs them"
 
 
-@pytest.mark.parametrize(
-    ("statement", "banned"),
-    [("import ghostd", HEAVY), ("import ghostd.prefork", NEVER_IN_A_MANAGER)],
-)
-def test_importing_it_loads_nothing_heavy(statement: str, banned: frozenset[str]) -> None:
-    added = loaded(statement) - loaded("pass")
-    heavy = sorted(name for name in added if name in banned or name.partition(".")[0] in banned)
-    assert not heavy, f"{statement} loads {heavy}: import them inside the function that needs them"
+def test_what_a_manager_loads_is_light() -> None:
+    added = weight.loaded("from ghostd import Prefork") - weight.loaded("pass")
+    heavy = weight.too_heavy({name for name in added if name.partition(".")[0] != "ghostd"})
+    assert not heavy, (
+        f"a manager loads {heavy}: import what only annotates under TYPE_CHECKING, the rest inside the function that "
+        "needs it; CONTRIBUTING.md, under Light, tells more"
+    )
 
 
 # ── the checks themselves ──

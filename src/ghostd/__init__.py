@@ -31,6 +31,4 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'ghostd' has no attribute {name!r}; it has {', '.join(__all__)}")
-    import importlib  # noqa: PLC0415  not needed to look at the version
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(__import__(_HOMES[name], fromlist=(name,)), name)

@@ -12,7 +12,7 @@ import sys
 from contextlib import contextmanager
 
 from ghostd.config import Config, class_layer, environ_layer, gather
-from ghostd.daemon import detach, lsb, privileges, stopping
+from ghostd.daemon import detach, lsb, privileges
 from ghostd.daemon.notify import Notifier
 from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.upkeep import Upkeep
@@ -167,6 +167,8 @@ class Ghost:
         Graceful first, for graceful_timeout and stop_margin; then at once; then SIGKILL for it and all that it has
         started.
         """
+        from ghostd.daemon import stopping  # noqa: PLC0415  never in a manager
+
         result = stopping.stop(self._filepid, self.config.policy.graceful_timeout, self.config.daemon.stop_margin)
         return result.pid if result.ok else -result.pid
 

@@ -19,7 +19,6 @@ from ghostd.engine.household import Household, Setup
 from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
 from ghostd.ghost import Ghost
 from ghostd.hints import TYPE_CHECKING
-from ghostd.integrations import uvloop
 from ghostd.linux.procfs import thread_count
 from ghostd.linux.title import set_title
 from ghostd.log import failure
@@ -268,6 +267,8 @@ class Prefork(Ghost):
         return runners.run_spirit(self.spirit, self._context, interval, self._loop_factory, self._report, deaf=deaf)
 
     def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        from ghostd.integrations import uvloop  # noqa: PLC0415  in the spirit, and for coroutines only
+
         wanted = self.config.spirit.event_loop
         if wanted == "uvloop" or (wanted == "auto" and uvloop.is_installed()):
             return uvloop.new_event_loop

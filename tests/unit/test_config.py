@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 from ghostd.config import (
     Config,
     Layer,
-    add_flags,
     as_text,
     class_layer,
     environ_layer,
-    flag_layer,
     gather,
     options,
     problems,
-    reference,
     toml_layer,
     trace,
 )
+from ghostd.config.flags import add_flags, flag_layer, reference
 from ghostd.core.policy import Policy
 from ghostd.errors import ConfigError, OptionError, UserError
 from ghostd.options import Kind

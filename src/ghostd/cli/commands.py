@@ -15,11 +15,9 @@ from ghostd.cli.target import Said
 from ghostd.config import (
     Layer,
     TomlFile,
-    add_flags,
     as_text,
     class_layer,
     environ_layer,
-    flag_layer,
     gather,
     nearest,
     options,
@@ -28,6 +26,7 @@ from ghostd.config import (
     settings,
     trace,
 )
+from ghostd.config.flags import add_flags, flag_layer
 from ghostd.daemon import lsb, stopping
 from ghostd.daemon.pidfile import FilePid
 from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError

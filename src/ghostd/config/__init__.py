@@ -1,10 +1,10 @@
 """Gathers the options that each package owns into one frozen Config.
 
 Keyword arguments, the TOML schema, the flags, the environment and the reference page all come from the declarations in
-the records; nothing about a single option is said here.
+the records; nothing about a single option is said here. What a manager does not need, the flags, is imported from where
+it is.
 """
 
-from ghostd.config.flags import add_flags, flag_layer, reference
 from ghostd.config.gathering import (
     Config,
     Layer,
@@ -23,18 +23,15 @@ __all__ = [
     "Layer",
     "Setting",
     "TomlFile",
-    "add_flags",
     "as_text",
     "class_layer",
     "environ_layer",
-    "flag_layer",
     "gather",
     "hint",
     "nearest",
     "options",
     "problems",
     "read_toml",
-    "reference",
     "settings",
     "shown",
     "toml_layer",

@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from ghostd.core.pool import Pool
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew
-from ghostd.engine.echo import Echo
 from ghostd.engine.launch import ForkLauncher
 from ghostd.engine.loop import Manager
 from ghostd.engine.perform import STACKS_SIGNAL, Hooks, Performer, Scribe
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from ghostd.core.events import Event
     from ghostd.core.policy import Policy
+    from ghostd.engine.echo import Echo
     from ghostd.engine.launch import Birth
     from ghostd.linux.inbox import Inbox
 
@@ -79,9 +79,7 @@ class Household:
         with suppress(OSError, ValueError, RuntimeError):  # no stderr: nowhere to write
             faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
         self.caught = inbox.changed()
-        self.echo = self._own(Echo(setup.log)) if setup.has_echo else None
-        if self.echo is not None:
-            poller.watch(self.echo.fileno(), self.echo.gather)
+        self.echo = self._echo(setup.log, poller) if setup.has_echo else None
         launcher = ForkLauncher(self.board, self.life, setup.birth(self), setup.warn_of_threads)
         self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)
         signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
@@ -107,6 +105,13 @@ class Household:
     def _answer_bell(self, moment: float) -> Iterable[Event]:
         self.bell.drain()
         return self.crew.read_bell(moment)
+
+    def _echo(self, log: Scribe, poller: Poller) -> Echo:
+        from ghostd.engine.echo import Echo  # noqa: PLC0415  for logs without a descriptor only
+
+        echo = self._own(Echo(log))
+        poller.watch(echo.fileno(), echo.gather)
+        return echo
 
     def _own(self, part: Part) -> Part:
         self._closing.callback(part.close)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.machinery
-import importlib.util
+from importlib.machinery import PathFinder
 
 from ghostd.hints import TYPE_CHECKING
 
@@ -23,12 +22,12 @@ def _setter() -> Callable[[str], object]:
 
     The package imports logging and threading, whose hooks would run in every newborn: 130 page faults a fork.
     """
-    package = importlib.util.find_spec("setproctitle")
+    package = PathFinder.find_spec("setproctitle")
     places = package.submodule_search_locations if package is not None else None
-    spec = importlib.machinery.PathFinder.find_spec("setproctitle._setproctitle", places) if places else None
-    if spec is None or spec.loader is None:
+    spec = PathFinder.find_spec("setproctitle._setproctitle", places) if places else None
+    module = spec.loader.create_module(spec) if spec is not None and spec.loader is not None else None
+    if spec is None or spec.loader is None or module is None:
         return lambda _text: None
-    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found: Callable[[str], object] = module.setproctitle
     return found

@@ -8,9 +8,9 @@ stderr: its starter says it, and its records are counted until a socket is there
 
 from __future__ import annotations
 
+import _socket  # not socket: it makes enums of all its numbers, 3 ms and their memory in each spirit
 import errno
 import os
-import socket
 import time
 
 from ghostd.hints import TYPE_CHECKING
@@ -44,7 +44,7 @@ class SyslogSink:
         self._copies = "perror" in opts
         self._has_stderr = True
         self._lines = TextLines()
-        self._socket: socket.socket | None = None
+        self._socket: _socket.socket | None = None
         self._look_at = 0.0
         self._has_told = False
 
@@ -54,10 +54,10 @@ class SyslogSink:
     def missing(self) -> str:
         """That no system log runs, in a few words; "" when one does."""
         try:
-            with _connection(self._address):
-                return ""
+            _connection(self._address).close()
         except OSError as error:
             return self._absence(error)
+        return ""
 
     def leave_stderr(self) -> None:
         """What is written to stderr from now on, nobody reads."""
@@ -96,7 +96,7 @@ class SyslogSink:
         if connection is not None:
             connection.close()
 
-    def _connected(self) -> socket.socket | None:
+    def _connected(self) -> _socket.socket | None:
         if self._socket is None and time.monotonic() >= self._look_at:
             self._connect()
         return self._socket
@@ -108,7 +108,7 @@ class SyslogSink:
             self._look_at = time.monotonic() + _RETRY_EVERY
             self._tell(error)
 
-    def _send(self, connection: socket.socket, data: bytes) -> None:
+    def _send(self, connection: _socket.socket, data: bytes) -> None:
         try:
             connection.send(data)
         except OSError as error:
@@ -140,8 +140,8 @@ class SyslogSink:
         return f"no system log at {self._address} ({error.strerror})"
 
 
-def _connection(address: str) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def _connection(address: str) -> _socket.socket:
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
     try:
         connection.connect(address)
     except OSError:

@@ -1,0 +1,39 @@
+"""A running manager, and so each of its spirits, has loaded nothing heavy."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests import weight
+from tests.live.harness import Stage, Subject
+
+pytestmark = pytest.mark.live
+
+TELLS = """\
+class Subject(Prefork):
+    def spirit(self):
+        note("loaded", *sys.modules)
+        while self.tick():
+            time.sleep(0.01)
+"""
+
+
+def heavy(subject: Subject) -> list[str]:
+    """What its spirit has loaded and no manager may load."""
+    (note,) = subject.wait_notes("loaded")
+    command = [sys.executable, "-c", "import sys; print(*sys.modules)"]
+    own = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return weight.too_heavy({name for name in note.more if name not in own and name.partition(".")[0] != "ghostd"})
+
+
+def test_a_spirit_of_a_daemon_has_loaded_nothing_heavy(stage: Stage) -> None:
+    subject = stage.start(TELLS, spirits=1)
+    assert not heavy(subject)
+    assert subject.quit() == 0
+
+
+def test_a_spirit_under_an_init_system_has_loaded_nothing_heavy(stage: Stage) -> None:
+    subject = stage.run(TELLS, environ={"NOTIFY_SOCKET": "/nowhere"}, spirits=1)
+    assert not heavy(subject)
+    assert subject.quit() == 0
