@@ -7,8 +7,9 @@ CODE := $(wildcard src tests bench examples docs)
 TYPED := $(wildcard src tests bench examples)
 SEED ?= 1
 STEPS ?= 1000000
+MINUTES ?= 5
 
-.PHONY: help venv demo test lint format types docs pages news examples bench sim cover ci clean
+.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz cover ci clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -67,6 +68,10 @@ bench: $(STAMP)  ## The figures, each against its baseline in the same run
 
 sim: $(STAMP)  ## The pool against a simulated world: make sim SEED=7 STEPS=10000000
 	@$(BIN)/python -m ghostd.testing.world --seed $(SEED) --steps $(STEPS)
+
+fuzz: $(STAMP)  ## A fuzzer at each parser in turn: make fuzz MINUTES=60
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz all $(MINUTES)
 
 cover: $(STAMP)  ## All tests, measured: core 100 % of branches, the rest 95 %
 	@$(BIN)/coverage erase

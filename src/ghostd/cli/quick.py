@@ -15,8 +15,6 @@ COMMANDS = ("status", "stop", "reload")
 DEFAULT_FILE = "ghostd.toml"
 PLAIN_BYTES_MAX = 65_536  # a longer file is left to the long way
 BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")  # of a bare key in TOML
-SIGNS = tuple("+-0123456789")  # a value that is passed over begins so
-NUMBER = frozenset("0123456789+-._xobabcdefABCDEFinT:Z")  # and has no other character
 READ = ("name", "pidfile", "target")  # the keys whose values are wanted here
 
 
@@ -123,6 +121,8 @@ def parse_plain(content: str) -> dict[str, str] | None:
     keys: set[str] = set()
     for line in content.replace("\r\n", "\n").split("\n"):
         text = line.strip(" \t")
+        if not text.replace("\t", " ").isprintable():
+            return None
         if not text or text.startswith("#"):
             continue
         key, equals, value = text.partition("=")
@@ -150,5 +150,21 @@ def _quoted(value: str) -> str | None:
 
 
 def _is_passed_over(value: str) -> bool:
+    """Whether it is true, false, or a number as people write them: digits, perhaps a sign, a point, an exponent."""
     text = value.partition("#")[0].rstrip(" \t")
-    return text in ("true", "false") or (text[:1] in SIGNS and NUMBER.issuperset(text))
+    number, exponential, power = _unsigned(text).replace("E", "e").partition("e")
+    whole, point, fraction = number.partition(".")
+    return text in ("true", "false") or (
+        _are_digits(whole)
+        and (whole == "0" or whole[0] != "0")
+        and (not point or _are_digits(fraction))
+        and (not exponential or _are_digits(_unsigned(power)))
+    )
+
+
+def _unsigned(text: str) -> str:
+    return text[1:] if text[:1] in ("+", "-") else text
+
+
+def _are_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -46,7 +46,7 @@ def environ_layer(environ: Mapping[str, str]) -> Layer:
         if not variable.startswith(ENVIRON_PREFIX) or not text:
             continue
         name = variable.removeprefix(ENVIRON_PREFIX).lower()
-        if ALIASES.get(name, name) in options():
+        if ALIASES.get(name, name) in options() and variable == variable_of(name):
             found[name] = typed(name, text, variable)
         elif near := nearest(name, [*options(), *ALIASES], cutoff=0.8):
             raise OptionError(f"unknown option {shown(name)} (from {variable}); did you mean {variable_of(near)}?")
