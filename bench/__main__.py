@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # In the order of the table of promises; the one that is gentle to the machine follows the one that is not.
 NAMES = (
-    "tick", "idle", "recover", "start", "hang", "stop", "command", "memory", "leak", "sim", "bound", "orphans", "peers",
+    "tick", "decide", "idle", "recover", "start", "hang", "stop", "command", "memory", "leak", "sim", "bound",
+    "orphans", "peers",
 )  # fmt: skip
 QUICK_NAMES = NAMES[:-1]
 HISTORY = ROOT / "bench" / "history.jsonl"

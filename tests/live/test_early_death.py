@@ -162,13 +162,14 @@ def this_never_ends():
 """
 
 
-def test_a_spirit_that_is_never_ready_ends_the_start_after_boot_timeout(stage: Stage) -> None:
+def test_a_spirit_that_is_never_ready_ends_the_start_after_boot_timeout_and_says_where_it_stood(stage: Stage) -> None:
     stage.write(f"SLOW = {{2}}\n{NEVER_READY}", logfile=True, boot_timeout=0.5)
     begun = moment()
     answer = stage.command("start")
     assert answer.code == ExitCode.BOOT_FAILED
     assert "not ready after 0.5 s" in answer.err
     assert moment() - begun < 5.0
+    assert "in this_never_ends" in stage.log()
     stage.assert_nothing_is_left()
 
 

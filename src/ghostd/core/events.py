@@ -6,7 +6,11 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ghostd.core.phases import SpiritId
+
+    Cell = tuple[float, float]  # a spirit's last beat, and until when it asked not to be judged
 
 
 class Exit(Frozen):
@@ -55,18 +59,10 @@ class Left(Frozen):
     at: float
 
 
-class Beat(Frozen):
-    """A spirit's cell on the board, as read: its last beat, and until when it asked not to be judged (0: not)."""
-
-    spirit: SpiritId
-    last: float
-    busy_until: float
-
-
 class BoardRead(Frozen):
     """The cells of all spirits were read. Only a batch with this event may find a spirit silent."""
 
-    beats: tuple[Beat, ...]
+    cells: Mapping[SpiritId, Cell]
     at: float
 
 

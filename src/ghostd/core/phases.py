@@ -56,25 +56,18 @@ class Move(Enum):
     EXIT = "ended"
 
 
+_ENDS: Final = {Move.EXIT: Phase.GONE}
+_MAY_BE_KILLED: Final = {Move.KILL: Phase.KILLED, **_ENDS}
+_MAY_BE_ASKED: Final = {Move.LEAVE: Phase.LEAVING, Move.SILENCE: Phase.SILENT, **_MAY_BE_KILLED}
+
 MOVES: Final[dict[Phase, dict[Move, Phase]]] = {
     Phase.SPAWNING: {Move.FORK: Phase.BOOTING, Move.MISCARRY: Phase.GONE},
-    Phase.BOOTING: {
-        Move.READY: Phase.READY,
-        Move.LEAVE: Phase.LEAVING,
-        Move.SILENCE: Phase.SILENT,
-        Move.KILL: Phase.KILLED,
-        Move.EXIT: Phase.GONE,
-    },
-    Phase.READY: {
-        Move.LEAVE: Phase.LEAVING,
-        Move.SILENCE: Phase.SILENT,
-        Move.KILL: Phase.KILLED,
-        Move.EXIT: Phase.GONE,
-    },
-    Phase.LEAVING: {Move.KILL: Phase.KILLED, Move.EXIT: Phase.GONE},
-    Phase.SILENT: {Move.KILL: Phase.KILLED, Move.EXIT: Phase.GONE},
-    Phase.KILLED: {Move.OUTLIVE: Phase.LOST, Move.EXIT: Phase.GONE},
-    Phase.LOST: {Move.EXIT: Phase.GONE},
+    Phase.BOOTING: {Move.READY: Phase.READY, **_MAY_BE_ASKED},
+    Phase.READY: _MAY_BE_ASKED,
+    Phase.LEAVING: _MAY_BE_KILLED,
+    Phase.SILENT: _MAY_BE_KILLED,
+    Phase.KILLED: {Move.OUTLIVE: Phase.LOST, **_ENDS},
+    Phase.LOST: _ENDS,
     Phase.GONE: {},
 }
 
@@ -92,19 +85,13 @@ class Record(Mutable):
     phase: Phase = Phase.SPAWNING
     born: float = 0.0  # when it was forked
     since: float = 0.0  # when it came into its phase
-    due: float = math.inf  # when its phase must end
-    beat: float = 0.0  # its last beat
-    busy_until: float = 0.0  # it has asked not to be judged before
-    credit: float = 0.0  # time since its last beat in which the manager did not run
+    due: float = math.inf  # when its phase must end, in lived time (gaps.py)
+    beat: float = 0.0  # its last beat that was read
     reason: Reason | None = None  # why it is leaving, silent or killed
 
-    def move(self, move: Move, now: float, limit: float = math.inf) -> None:
-        """Enter the phase that MOVES has for this move, due to end within ``limit`` seconds."""
+    def move(self, move: Move, now: float, due: float = math.inf) -> None:
+        """Enter the phase that MOVES has for this move, which must end by ``due`` in lived time."""
         after = MOVES[self.phase].get(move)
         if after is None:
             raise IllegalMoveError(f"spirit {self.spirit} ({self.phase.value}): {move.value}")
-        self.phase, self.since, self.due = after, now, now + limit
-
-    def silent_at(self, limit: float) -> float:
-        """The moment from which a ready spirit counts as silent, given the silence it is allowed."""
-        return max(self.beat + limit, self.busy_until) + self.credit
+        self.phase, self.since, self.due = after, now, due

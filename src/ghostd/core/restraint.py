@@ -1,7 +1,7 @@
 """Holds replacements back when spirits die early, and forks when the kernel refuses them.
 
-A **hold** is a vacancy that may not be filled yet. It remembers how many early deaths in a row led to it, and the
-spirit that fills it inherits that streak, so that a crash loop slows down by itself wherever in the pool it sits.
+A **hold** is a vacancy that may not be filled before some moment. It remembers how many early deaths in a row led to
+it, and the spirit that fills it inherits that streak: a crash loop slows down by itself wherever in the pool it sits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections import deque
 
 from ghostd.hints import TYPE_CHECKING
-from ghostd.record import Frozen
 
 if TYPE_CHECKING:
     from ghostd.core.policy import Policy
@@ -18,52 +17,36 @@ if TYPE_CHECKING:
 _JITTER = 0.15  # waits are up to this part shorter, so that ghosts that failed together do not return together
 
 
-class Hold(Frozen):
-    """A vacancy that may be filled from ``until`` on."""
-
-    until: float
-    streak: int
-
-    def __lt__(self, other: Hold) -> bool:
-        return (self.until, self.streak) < (other.until, other.streak)
-
-
 class Restraint:
     """Remembers early deaths and failed forks of one pool."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._holds: list[Hold] = []  # sorted, soonest first
+        self._holds: list[tuple[float, int]] = []  # until when, and the streak; soonest first
         self._deaths: deque[float] = deque(maxlen=policy.intensity)
         self._drawn = policy.jitter_seed
         self._fork_failures = 0
         self._fork_after = 0.0
 
     # ── early deaths ──
-    def early_death(self, streak: int, now: float) -> Hold:
-        """Hold the vacancy of a spirit that died early, the ``streak``-th in a row."""
+    def early_death(self, streak: int, now: float) -> float:
+        """Hold the vacancy of a spirit that died early, the ``streak``-th in a row: until when."""
         assert streak >= 1, "the death itself counts"
         self._deaths.append(now)
-        hold = Hold(now + self._delay(streak), streak)
-        self._holds.append(hold)
-        self._holds.sort()
-        return hold
+        return self._hold(now + self._delay(streak), streak)
 
     def take(self, now: float) -> int:
         """Fill one vacancy: the streak its spirit inherits, 0 if no hold has run out."""
-        if self._holds and self._holds[0].until <= now:
-            return self._holds.pop(0).streak
-        return 0
+        return self._holds.pop(0)[1] if self._holds and self._holds[0][0] <= now else 0
 
     def put_back(self, streak: int, now: float) -> None:
         """The vacancy was not filled after all, because the fork failed: it keeps its streak."""
         if streak:
-            self._holds.append(Hold(now, streak))
-            self._holds.sort()
+            self._hold(now, streak)
 
     def held(self, now: float) -> int:
         """How many vacancies may not be filled yet."""
-        return sum(hold.until > now for hold in self._holds)
+        return sum(until > now for until, _ in self._holds)
 
     def trim(self, vacancies: int) -> None:
         """Forget the longest holds beyond the number of vacancies: fewer spirits are wanted now."""
@@ -106,10 +89,15 @@ class Restraint:
     # ── time ──
     def deadline(self, now: float) -> float:
         """When something may be tried again that may not be tried now; infinity: nothing waits."""
-        waits = [hold.until for hold in self._holds if hold.until > now]
+        waits = [until for until, _ in self._holds if until > now]
         if self._fork_after > now:
             waits.append(self._fork_after)
         return min(waits, default=math.inf)
+
+    def _hold(self, until: float, streak: int) -> float:
+        self._holds.append((until, streak))
+        self._holds.sort()
+        return until
 
     def _delay(self, streak: int) -> float:
         """Nothing for the first, then doubling from ``backoff_first`` to ``backoff_most``, a little less by jitter."""

@@ -1,15 +1,30 @@
-"""Who is there: the records of a pool's spirits, the seats they hold, and how many of each kind there are."""
+"""Who is there, in which seat, and how far each has come: all moves of all spirits are made here, each with its limit.
+
+Rule: nothing is counted or searched anew for each event, because an event must cost the same in a large pool. So
+``Roster.move`` is the one place where a record moves: it keeps the counts, and who is due first is looked for only when
+that one has moved. When a spirit is to move, and which one, the pool decides.
+"""
 
 from __future__ import annotations
 
 import heapq
+import math
 
-from ghostd.core.phases import SERVING, Generation, Phase, Record, SpiritId
+from ghostd.core.actions import Abandon, Ask, Kill, Rouse
+from ghostd.core.phases import SERVING, Move, Phase, Record, SpiritId
 from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Mutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ghostd.core.actions import Reason
+    from ghostd.core.events import BoardRead
+    from ghostd.core.gaps import Gaps
+    from ghostd.core.phases import Generation
+    from ghostd.core.policy import Policy
+
+LAST_WAIT = 0.5  # in a stop, for the end of what was killed: a stop is bounded by its limit plus a second
 
 
 class Tally(Mutable):
@@ -20,6 +35,18 @@ class Tally(Mutable):
     stale: int = 0  # another generation: ordered or booting
     old: int = 0  # another generation: ready
     leaving: int = 0
+
+    def count(self, record: Record, wanted: Generation, by: int) -> None:
+        """One more of its kind, or one fewer."""
+        phase, mine = record.phase, record.generation == wanted
+        if phase is Phase.LEAVING:
+            self.leaving += by
+        elif phase is Phase.READY:
+            self.ready += by * mine
+            self.old += by * (not mine)
+        elif phase in SERVING:
+            self.coming += by * mine
+            self.stale += by * (not mine)
 
     @property
     def new(self) -> int:
@@ -34,13 +61,20 @@ class Tally(Mutable):
     @property
     def living(self) -> int:
         """All that count for the spare rule: not the silent, killed and lost, whose seats were refilled."""
-        return self.coming + self.ready + self.stale + self.old + self.leaving
+        return self.new + self.stale + self.old + self.leaving
 
 
 class Roster:
     """The records by serial. A seat is held from the order to spawn until the burial; the lowest free one is next."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy, gaps: Gaps, wanted: Generation) -> None:
+        self.tally = Tally()
+        self.moves = dict.fromkeys(Move, 0)  # how often each was made
+        self.stop_by = math.inf  # nobody may stay for longer; in lived time
+        self._policy = policy
+        self._gaps = gaps
+        self._wanted = wanted
+        self._first_due: float | None = math.inf  # None: not known
         self._records: dict[SpiritId, Record] = {}
         self._serial = 0
         self._free_seats: list[int] = []  # a heap
@@ -57,41 +91,107 @@ class Roster:
         """The record, or None once the spirit is gone."""
         return self._records.get(spirit)
 
-    def enter(self, generation: Generation, streak: int) -> Record:
-        """A new spirit, with a serial and a seat."""
+    # ── who is there ──
+    def enter(self, streak: int) -> Record:
+        """A new spirit of the generation that is wanted, with a serial and a seat."""
         self._serial += 1
         if self._free_seats:
             seat = heapq.heappop(self._free_seats)
         else:
             seat, self._seats = self._seats, self._seats + 1
-        record = Record(SpiritId(self._serial), seat, generation, streak)
+        record = Record(SpiritId(self._serial), seat, self._wanted, streak)
         self._records[record.spirit] = record
+        self.tally.count(record, self._wanted, 1)
         return record
 
-    def leave(self, record: Record) -> None:
-        """The spirit is gone: its seat is free."""
-        assert record.phase is Phase.GONE, "only the gone give up their seat"
-        del self._records[record.spirit]
-        heapq.heappush(self._free_seats, record.seat)
+    def want(self, generation: Generation) -> None:
+        """Another generation is wanted: everybody is counted anew."""
+        self._wanted, self.tally = generation, Tally()
+        for record in self._records.values():
+            self.tally.count(record, generation, 1)
+
+    def move(self, record: Record, move: Move, at: float, limit: float = math.inf) -> None:
+        """Have it enter its next phase, at a time not after now, for at most ``limit``; the gone give up their seat."""
+        self.tally.count(record, self._wanted, -1)
+        if record.due == self._first_due:
+            self._first_due = None
+        record.move(move, at, math.inf)
+        self.hasten(record, self._gaps.lived(at) + limit)
+        self.tally.count(record, self._wanted, 1)
+        self.moves[move] += 1
+        if record.phase is Phase.GONE:
+            del self._records[record.spirit]
+            heapq.heappush(self._free_seats, record.seat)
+
+    # ── when ──
+    @property
+    def due(self) -> float:
+        """When the first of all is due."""
+        if self._first_due is None:
+            self._first_due = min([record.due for record in self._records.values()], default=math.inf)
+        return self._first_due + self._gaps.total
 
     def overdue(self, now: float) -> list[Record]:
         """Those whose phase has lasted for too long."""
-        return [record for record in self._records.values() if record.due <= now]
+        gaps = self._gaps.total
+        return [record for record in self._records.values() if record.due + gaps <= now] if self.due <= now else []
 
-    def tally(self, generation: Generation) -> Tally:
-        """Counts come from the thing counted, each time anew."""
-        tally = Tally()
-        working, leaving = Phase.READY, Phase.LEAVING  # looked up once: a member of an Enum is slow to reach in 3.11
-        for record in self._records.values():
-            phase = record.phase
-            if phase is leaving:
-                tally.leaving += 1
-            elif phase in SERVING:
-                ready = phase is working
-                if record.generation == generation:
-                    tally.ready += ready
-                    tally.coming += not ready
-                else:
-                    tally.old += ready
-                    tally.stale += not ready
-        return tally
+    def hasten(self, record: Record, due: float) -> None:
+        """Its phase must end by then, in lived time, if not sooner."""
+        record.due = min(record.due, due)
+        if self._first_due is not None:
+            self._first_due = min(self._first_due, record.due)
+
+    def hear(self, board: BoardRead, now: float) -> None:
+        """Take in the last beats of those that work.
+
+        A cell is written by its spirit, so it may say anything. Whoever is busy is looked at again no later than a beat
+        of this moment would last: it may be busy no more at any time.
+        """
+        records, working, gaps, silence = self._records, Phase.READY, self._gaps, self._policy.silence
+        again = gaps.lived(now) + silence
+        for spirit, (beat, busy_until) in board.cells.items():
+            record = records.get(spirit)
+            if record is None or record.phase is not working:
+                continue
+            if beat > record.beat:
+                record.beat = min(beat, now)
+            spent = gaps.total if record.beat >= gaps.end else gaps.spent(record.beat)
+            record.due = record.beat + silence - spent
+            if busy_until - spent > record.due:
+                record.due = min(busy_until - spent, again)
+        self._first_due = None
+
+    # ── the ladder ──
+    def limit(self, seconds: float, now: float) -> float:
+        """So many seconds, or what is left of the stop."""
+        return min(seconds, max(self.stop_by - self._gaps.lived(now), 0.0))
+
+    def leave(self, record: Record, reason: Reason, now: float) -> float:
+        """It finishes and leaves: within so many seconds."""
+        record.reason, limit = reason, self.limit(self._policy.graceful_timeout, now)
+        self.move(record, Move.LEAVE, now, limit)
+        return limit
+
+    def ask(self, record: Record, reason: Reason, now: float) -> Ask:
+        """It is to leave."""
+        return Ask(record.spirit, reason, self.leave(record, reason, now))
+
+    def rouse(self, record: Record, reason: Reason, silence: float, now: float) -> Rouse:
+        """It is not believed to work."""
+        record.reason, limit = reason, self.limit(self._policy.silent_timeout, now)
+        self.move(record, Move.SILENCE, now, limit)
+        return Rouse(record.spirit, reason, silence, limit)
+
+    def kill(self, record: Record, reason: Reason, now: float) -> Kill:
+        """It has had its time."""
+        after, limit = now - record.since, self._policy.kill_timeout
+        record.reason = reason
+        self.move(record, Move.KILL, now, limit if math.isinf(self.stop_by) else min(limit, LAST_WAIT))
+        return Kill(record.spirit, reason, after)
+
+    def give_up(self, record: Record, reason: Reason, now: float) -> Abandon:
+        """SIGKILL did not end it."""
+        after = now - record.since
+        self.move(record, Move.OUTLIVE, now)
+        return Abandon(record.spirit, reason, after)

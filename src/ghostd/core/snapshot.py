@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ghostd.core.phases import Move
 from ghostd.hints import TYPE_CHECKING
-from ghostd.record import Frozen, Mutable
+from ghostd.record import Frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ghostd.core.phases import Generation, Phase, Record, SpiritId
 
 
@@ -41,8 +44,8 @@ def view(record: Record, now: float) -> SpiritView:
     return SpiritView(record.spirit, record.seat, record.generation, record.phase, age, silence)
 
 
-class Totals(Mutable):
-    """What has happened since the pool began. The pool counts in one of these; a snapshot has a copy."""
+class Totals(Frozen):
+    """What has happened since the pool began."""
 
     forked: int = 0
     failed_forks: int = 0
@@ -53,6 +56,13 @@ class Totals(Mutable):
     lost: int = 0
     reloads: int = 0
     failed_reloads: int = 0
+
+
+def totals(moves: Mapping[Move, int], early_deaths: int, reloads: int, failed_reloads: int) -> Totals:
+    """What has happened, of the moves that were made."""
+    lives = moves[Move.FORK], moves[Move.MISCARRY], moves[Move.EXIT]
+    steps = moves[Move.SILENCE], moves[Move.KILL], moves[Move.OUTLIVE]
+    return Totals(*lives, early_deaths, *steps, reloads, failed_reloads)
 
 
 class Snapshot(Frozen):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ghostd.core.events import Beat, BoardRead, Event, Exit, Exited, Left, Readied
+from ghostd.core.events import BoardRead, Event, Exit, Exited, Left, Readied
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux.board import FOR_EVER, LEAVING, READY, Board
 from ghostd.linux.child import Child, decode
@@ -88,12 +88,12 @@ class Crew:
 
     def read_board(self, now: float) -> BoardRead:
         """The last beat of everybody."""
-        cells = self._board.read_all()
-        beats = []
-        for member in self._members.values():
-            beat, busy_until, _ = cells[member.seat]
-            beats.append(Beat(member.spirit, _believed(beat), _believed(busy_until)))
-        return BoardRead(tuple(beats), now)
+        cells = {}
+        words = self._board.read_all()
+        for spirit, member in self._members.items():
+            beat, busy_until, _ = words[member.seat]
+            cells[spirit] = _believed(beat), _believed(busy_until)
+        return BoardRead(cells, now)
 
     def fresh_pids(self) -> list[int]:
         """The pids of those that have beaten since this was last asked."""

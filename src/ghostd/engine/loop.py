@@ -2,7 +2,7 @@
 
 Facts are gathered first and handled then, because handling changes what is gathered from. The next deadline is the
 timeout: an idle manager does not wake to look around, but for once a minute where nothing else is due. The board is
-read when a deadline has come, and to see who is idle when somebody is to go.
+read when the pool wants it, and to see who is idle when somebody is to go.
 """
 
 from __future__ import annotations
@@ -70,9 +70,8 @@ class Manager:
         batch, self._events = self._events, []
         if moment >= self._due(moment):
             batch += self._crew.read_unwatched(moment)
+        if self.pool.wants_board(moment) or any(isinstance(event, ScaleAsked) for event in batch):
             batch.append(self._crew.read_board(moment))
-        elif any(isinstance(event, ScaleAsked) for event in batch):
-            batch.append(self._crew.read_board(moment))  # who is idle now is the one to let go
         orders = self.pool.handle(batch, moment)
         self._events += self._performer.perform(orders)
         if self._has_spawned:

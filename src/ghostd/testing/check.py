@@ -16,6 +16,7 @@ from ghostd.core import events as fact
 from ghostd.core.actions import News, Reason
 from ghostd.core.phases import Phase
 from ghostd.core.policy import Policy
+from ghostd.core.roster import Tally
 from ghostd.core.snapshot import Snapshot
 from ghostd.testing.ledger import ASKABLE, COUNTED, SERVING, Ledger, Life
 from ghostd.testing.promises import Promise, Violation, demand
@@ -72,7 +73,7 @@ class Checker:
         noticed = late >= NOTICED or fact.Continued in kinds
         self.truth.settle(noticed=noticed)
         given = now - self._awake if noticed else late if late >= NOISE else 0.0
-        self.ledger.give(given)
+        self.ledger.give(given, now)
         self.endings.give(given)
         self._awake = now
         self._spawned = False
@@ -94,6 +95,22 @@ class Checker:
         self.endings.settle()
         self.generations.settle(can_begin=self.was_whole and not stopping)
         self.pace.settle(now, ready, ends=stopping)
+
+    def counted(self, tally: Tally) -> None:
+        """The pool has counted its spirits."""
+        coming = ready = stale = old = leaving = 0
+        wanted = self.generations.wanted
+        for life in self.ledger.lives.values():
+            phase, mine = life.phase, life.generation == wanted
+            if phase is Phase.READY:
+                ready, old = ready + mine, old + (not mine)
+            elif phase is Phase.LEAVING:
+                leaving += 1
+            elif phase is Phase.BOOTING or phase is Phase.SPAWNING:
+                coming, stale = coming + mine, stale + (not mine)
+        books = (coming, ready, stale, old, leaving)
+        if (tally.coming, tally.ready, tally.stale, tally.old, tally.leaving) != books:
+            raise Violation(Promise.COUNTS, f"{tally}, but there are {books}")
 
     def settled(self, deadline: float | None, now: float, *, acted: bool) -> None:
         """The pool, which has ordered something if it ``acted``, wants to be called by then."""
@@ -136,7 +153,7 @@ class Checker:
         life = self.ledger.lives.get(event.spirit)
         if life is None or life.phase not in ASKABLE:
             return
-        self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
+        self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout)
         if now - life.born < self.policy.young:
             self._early(life, now, was_ready=True)
         else:
@@ -194,7 +211,7 @@ class Checker:
             may_dip = self.policy.spare == 0 and order.reason is not Reason.SURPLUS
             if left < (wanted - 1 if may_dip else wanted):
                 raise Violation(Promise.CAPACITY, f"{order} leaves {left} ready of {wanted}: {life}")
-        self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout, now)
+        self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout)
         self.pace.fresh(now)
 
     def _rouse(self, order: do.Rouse, now: float) -> None:
@@ -207,7 +224,7 @@ class Checker:
             why = self.truth.why_not_silent(order.spirit, self.policy.silence, now)
             demand(not why, Promise.NO_FALSE_ALARM, (order, why))
             self.pace.fresh(now)
-        self.ledger.move(life, Phase.SILENT, now, self.policy.silent_timeout, now)
+        self.ledger.move(life, Phase.SILENT, now, self.policy.silent_timeout)
         if is_booting:
             self._early(life, now, was_ready=False)
 
@@ -215,18 +232,18 @@ class Checker:
         life = self.ledger.alive(order.spirit, order)
         asked = life.phase in (Phase.LEAVING, Phase.SILENT)
         demand(asked or (self.endings.at_once and life.phase in ASKABLE), Promise.LADDER, (order, life))
-        if not self.endings.at_once and not self.endings.is_late(self.truth, now):
-            policy = self.policy
-            limit = policy.graceful_timeout if life.phase is Phase.LEAVING else policy.silent_timeout
-            self._check_patience(order, life, limit, now)
-        self.ledger.move(life, Phase.KILLED, now, self.policy.kill_timeout, now)
+        if not self.endings.pressed and not self.endings.is_late(self.truth, now):
+            policy, failed = self.policy, self.endings.failed
+            at_once = 0.0 if failed else policy.graceful_timeout
+            self._check_patience(order, life, policy.silent_timeout if life.phase is Phase.SILENT else at_once, now)
+        self.ledger.move(life, Phase.KILLED, now, self.policy.kill_timeout)
 
     def _abandon(self, order: do.Abandon, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
         demand(life.phase is Phase.KILLED, Promise.LADDER, (order, life))
         if not self.endings.stopping:
             self._check_patience(order, life, self.policy.kill_timeout, now)
-        self.ledger.move(life, Phase.LOST, now, math.inf, now)
+        self.ledger.move(life, Phase.LOST, now, math.inf)
 
     def _check_patience(self, order: do.Action, life: Life, limit: float, now: float) -> None:
         ran = self.truth.ran(life.since, now)

@@ -18,6 +18,7 @@ from ghostd.testing.promises import Promise, Violation, demand
 ASKABLE: Final = (Phase.READY, Phase.BOOTING)
 SERVING: Final = (Phase.READY, Phase.BOOTING, Phase.SPAWNING)
 COUNTED: Final = (*SERVING, Phase.LEAVING)
+_KEPT_MOST: Final = 64  # gaps
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Ledger:
         self.ended: dict[SpiritId, fact.Exit] = {}  # told to the pool in this batch, and not buried yet
         self.births = self.burials = 0
         self.given = 0.0  # credit, in seconds, summed up
-        self._gave = 0.0  # of that, in this batch
+        self._gaps: list[tuple[float, float]] = []  # what that was given for
         self._seats: set[int] = set()
         self._last_serial = 0
 
@@ -62,55 +63,59 @@ class Ledger:
                 total += 1
         return total
 
-    def give(self, seconds: float) -> None:
+    def give(self, seconds: float, now: float) -> None:
         """The pool may put off all limits by that; once a batch, before its events."""
         self.given += seconds
-        self._gave = seconds
+        if seconds:
+            self._gaps = [*self._gaps[1 - _KEPT_MOST :], (now - seconds, now)]
 
-    def move(self, life: Life, phase: Phase, at: float, limit: float, now: float) -> None:
+    def move(self, life: Life, phase: Phase, at: float, limit: float) -> None:
         """It came into a phase, at a time not after now, which must be over within the limit."""
         life.phase, life.since, life.due = phase, at, at + limit
-        life.mark = self.given - min(self._gave, now - at)  # what was given for the time since then counts
+        life.mark = self._given_by(at)
+
+    def _given_by(self, at: float) -> float:
+        """How much had been given for the time until then: all but what was given for the time since."""
+        return self.given - sum(end - max(begin, at) for begin, end in self._gaps if end > at)
 
     # ── events ──
-    def forked(self, event: fact.Forked, now: float) -> None:
+    def forked(self, event: fact.Forked, _now: float) -> None:
         """Its process exists."""
         life = self.lives[event.spirit]
         life.born = event.at
         self.births += 1
-        self.move(life, Phase.BOOTING, event.at, self.policy.boot_timeout, now)
+        self.move(life, Phase.BOOTING, event.at, self.policy.boot_timeout)
 
-    def readied(self, event: fact.Readied, now: float) -> None:
+    def readied(self, event: fact.Readied, _now: float) -> None:
         """It has said ready."""
         life = self.lives.get(event.spirit)
         if life is not None and life.phase is Phase.BOOTING:
             life.beat = event.at
-            self.move(life, Phase.READY, event.at, self.policy.silence, now)
+            self.move(life, Phase.READY, event.at, self.policy.silence)
             life.due = max(life.due, life.busy_until)
 
     def heard(self, event: fact.BoardRead, now: float) -> None:
         """The board was read."""
-        lives, silence, given, gave = self.lives, self.policy.silence, self.given, self._gave
-        working = Phase.READY
-        for beat in event.beats:
-            life = lives.get(beat.spirit)
+        lives, silence, working = self.lives, self.policy.silence, Phase.READY
+        for spirit, (beat, busy_until) in event.cells.items():
+            life = lives.get(spirit)
             if life is None:
                 continue
-            life.busy_until = beat.busy_until  # it may be ready, though that is not known yet
+            life.busy_until = busy_until  # it may be ready, though that is not known yet
             if life.phase is not working:
                 continue
-            last = min(beat.last, now)
+            last = min(beat, now)
             if last > life.beat:
                 life.beat = last
-                life.mark = given - min(gave, now - last) if gave else given
-            life.due = max(life.beat + silence, beat.busy_until)
+                life.mark = self._given_by(last)
+            life.due = max(life.beat + silence, busy_until)
 
     def exited(self, event: fact.Exited, now: float) -> Phase:
         """Its process has ended; returns the phase in which that was."""
         life = self.lives[event.spirit]
         phase = life.phase
         self.ended[event.spirit] = event.exit
-        self.move(life, Phase.GONE, now, math.inf, now)
+        self.move(life, Phase.GONE, now, math.inf)
         return phase
 
     # ── actions ──

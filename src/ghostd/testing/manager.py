@@ -1,8 +1,8 @@
 """A manager without an operating system: gathers what has happened in a virtual kernel, asks the pool, does as it says.
 
 Rule: it keeps the engine's side of the contract with a pool and no more. The events of a batch are gathered, then
-handled; the board is read exactly when the deadline has come or after SIGCONT; orders are performed in their order, and
-what becomes of them is told in a later batch; the pool is called no later than its deadline.
+handled; the board is read when the pool wants it; orders are performed in their order, and what becomes of them is told
+in a later batch; the pool is called no later than its deadline.
 """
 
 import signal
@@ -16,6 +16,7 @@ from ghostd.core import actions as do
 from ghostd.core import events as fact
 from ghostd.core.phases import Generation, SpiritId
 from ghostd.core.policy import Policy
+from ghostd.core.roster import Tally
 from ghostd.core.snapshot import Snapshot
 from ghostd.errors import GhostdError
 from ghostd.testing.check import Checker
@@ -36,8 +37,17 @@ class AnyPool(Protocol):
         """Take in what has happened, and say what to do about it."""
         ...
 
+    def wants_board(self, now: float) -> bool:
+        """Whether the batch to be handled now must have a BoardRead in it."""
+        ...
+
     def deadline(self, now: float) -> float | None:
         """When to call ``handle`` at the latest."""
+        ...
+
+    @property
+    def tally(self) -> Tally:
+        """How many spirits there are of each kind."""
         ...
 
     def snapshot(self, now: float) -> Snapshot:
@@ -56,6 +66,7 @@ class Weather:
     stall_most: float = 0.0
     early: float = 0.0  # the chance of a turn for nothing
     again: float = 0.0  # the chance that something is told twice
+    reads: float = 0.0  # the chance that the board is read though the pool does not want it
     doorbell_lost: float = 0.0
     doorbell_late: float = 0.0
 
@@ -165,16 +176,15 @@ class Manager:
         self._commands = []
         if self.kernel.ended:
             events += [self._reaped(process, now) for process in self.kernel.reap()]  # type: ignore[arg-type]
-        is_due = now >= self._deadline or self._continued
+        looks = now >= self._deadline or self._continued
         if self._continued:
             events.append(fact.Continued(now))
             self._continued = False
-        if self._changed and (self._rung or is_due):
+        if self._changed and (self._rung or looks):
             self._look(events, now)
         self._rung = False
-        if is_due:
-            beats = [fact.Beat(s.spirit, s.beat, s.busy_until) for s in self.spirits.values()]
-            events.append(fact.BoardRead(tuple(beats), now))
+        if self.pool.wants_board(now) or (self.weather.reads and self.random.random() < self.weather.reads):
+            events.append(fact.BoardRead({s.spirit: (s.beat, s.busy_until) for s in self.spirits.values()}, now))
         if len(events) > 1:
             self.random.shuffle(events)
         if self._outcomes:
@@ -210,12 +220,13 @@ class Manager:
         checker.told(events, now)
         try:
             actions = self.pool.handle(events, now)
-            deadline = self.pool.deadline(now)
+            deadline, tally = self.pool.deadline(now), self.pool.tally
             snapshot = None if self.batches % _LOOKS_EVERY else self.pool.snapshot(now)
         except _RAISED as error:
             raise Violation(Promise.SOUND, repr(error)) from error
         self.history += [(now, action) for action in actions]
         checker.ordered(actions, now)
+        checker.counted(tally)
         checker.settled(deadline, now, acted=bool(actions))
         if snapshot is not None:
             checker.agrees(snapshot)

@@ -141,6 +141,7 @@ class Nemesis:
             stall_most=self.scale * 2.0 * roll(),
             early=sometimes(0.1),
             again=sometimes(0.1),
+            reads=sometimes(0.3),
             doorbell_lost=sometimes(0.3),
             doorbell_late=sometimes(0.3),
         )

@@ -32,6 +32,7 @@ class Promise(Enum):
     BOOT = "an early death before the pool was ever whole ends the ghost"
     DEADLINE = "the deadline is no later than the first limit that runs out"
     PROGRESS = "handling at the deadline moves the deadline"
+    COUNTS = "the counts that are kept are those of the spirits counted anew"
     SNAPSHOT = "a snapshot agrees with what has happened"
     WHOLE = "once the faults stop, the pool is whole within a bound"
 

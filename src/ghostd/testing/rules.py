@@ -62,6 +62,7 @@ class Endings:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.stopping = self.at_once = self.halted = False
+        self.pressed = False  # a stop at once was asked for
         self.code = ExitCode.OK
         self.began = 0.0
         self._by = math.inf
@@ -76,16 +77,17 @@ class Endings:
     def stop(self, now: float, *, graceful: bool) -> None:
         """A stop was asked for; only a step from graceful to at once changes anything later."""
         if not self.stopping:
-            self.stopping, self.began, self.at_once = True, now, not graceful
-            self._by = now + (self.policy.graceful_timeout if graceful else 0.0) + 1.0
-        elif not graceful and not self.at_once:
-            self.at_once, self._by = True, min(self._by, now + 1.0)
+            self.stopping, self.began = True, now
+            self._by = now + self.policy.graceful_timeout + 1.0
+        if not graceful:
+            self.at_once = self.pressed = True
+            self._by = min(self._by, now + 1.0)
 
     def fail(self, now: float, cause: object) -> None:
-        """The pool has to give up."""
+        """The pool has to give up: at once, but who is silent has its time to say why."""
         self.stopping = self.at_once = True
         self.code, self._cause = ExitCode.BOOT_FAILED, cause
-        self.began, self._by = now, now + 1.0
+        self.began, self._by = now, now + self.policy.silent_timeout + 1.0
 
     def give(self, seconds: float) -> None:
         """The manager did not run."""
@@ -109,7 +111,8 @@ class Endings:
 
     def is_late(self, truth: Truth, now: float) -> bool:
         """Whether the limit of a graceful stop is over."""
-        return self.stopping and truth.ran(self.began, now) >= self.policy.graceful_timeout - _SLACK
+        graceful = self.stopping and not self.at_once
+        return graceful and truth.ran(self.began, now) >= self.policy.graceful_timeout - _SLACK
 
     def check_bound(self, next_call: float) -> None:
         """The pool, not at its end yet, wants to be called again then."""

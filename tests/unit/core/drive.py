@@ -9,7 +9,7 @@ from typing import Any
 from ghostd.core import actions as do
 from ghostd.core import events as fact
 from ghostd.core.actions import Action, News
-from ghostd.core.events import Beat, BoardRead, Event, Exit
+from ghostd.core.events import BoardRead, Event, Exit
 from ghostd.core.phases import Generation, SpiritId
 from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
@@ -59,7 +59,7 @@ def exited(spirit: int, at: float, exit_: Exit = CLEAN) -> fact.Exited:
 def read(at: float, beats: dict[int, float] | None = None, busy: dict[int, float] | None = None) -> BoardRead:
     """The board at a moment: the last beat of each spirit, and until when some are busy."""
     until = busy or {}
-    return BoardRead(tuple(Beat(SpiritId(s), last, until.get(s, 0.0)) for s, last in (beats or {}).items()), at)
+    return BoardRead({SpiritId(s): (last, until.get(s, 0.0)) for s, last in (beats or {}).items()}, at)
 
 
 def stop(at: float, *, graceful: bool = True) -> fact.StopAsked:

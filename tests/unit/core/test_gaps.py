@@ -4,6 +4,7 @@ import pytest
 
 from ghostd.core.actions import Announce, Ask, Halt, Kill, News, Reason, Rouse
 from ghostd.core.events import Continued, Event
+from ghostd.core.gaps import Gaps
 from tests.unit.core.drive import SILENCE, due, exited, forked, news, of, pool, read, readied, stop, whole
 
 
@@ -61,6 +62,50 @@ def test_a_beat_after_the_gap_ends_the_credit() -> None:
     made.handle([read(127.5, {1: 120.0})], 127.5)
     made.handle([read(155.0, {1: 120.0})], 155.0)
     assert due(made, 155.0) == 120.0 + SILENCE
+
+
+def test_a_gap_between_a_beat_and_the_reading_of_it_is_credited_however_long_ago_it_was_noticed() -> None:
+    made = whole(1)
+    made.handle([], 15.0)
+    made.handle([Continued(26.0)], 26.0)  # the spirit beat at 10, and was frozen from 15 to 26; nobody read the board
+    made.handle([], 53.0)
+    made.handle([read(66.0, {1: 10.0})], 66.0)
+    assert due(made, 66.0) == 10.0 + SILENCE + 11.0
+    assert of(Rouse, made.handle([read(75.9, {1: 10.0})], 75.9)) == []
+    assert of(Rouse, made.handle([read(76.0, {1: 10.0})], 76.0)) == [1]
+
+
+def test_each_of_many_gaps_is_credited_once() -> None:
+    made, now, beat = whole(1), 0.0, 2960.0  # in the last 40 s it runs for 25 s
+    for _ in range(200):
+        now += 10.0
+        made.handle([read(now, {1: min(now, beat)})], now)
+        now += 5.0
+        made.handle([Continued(now)], now)
+    assert due(made, now) == now + SILENCE / 2
+    assert of(Rouse, made.handle([read(now + 27.5, {1: beat})], now + 27.5)) == []
+    assert due(made, now + 27.5) == beat + SILENCE + 15.0
+
+
+@pytest.mark.parametrize(
+    ("at", "spent"),
+    [(0.0, 0.0), (10.0, 0.0), (12.0, 2.0), (15.0, 5.0), (20.0, 5.0), (33.0, 6.0), (39.0, 12.0), (100.0, 12.0)],
+)
+def test_what_was_spent_in_gaps_is_known_of_any_moment(at: float, spent: float) -> None:
+    gaps = Gaps(0.0)
+    for now, told in ((10.0, False), (15.0, True), (32.0, False), (39.0, True)):
+        gaps.wake(now, now, told=told, strict=False)
+    assert gaps.spent(at) == spent
+    assert gaps.lived(at) == at - spent
+
+
+def test_of_gaps_that_are_long_past_only_the_sum_is_kept() -> None:
+    gaps = Gaps(0.0)
+    for now in range(1, 1001):
+        gaps.wake(float(now), float(now), told=now % 2 == 0, strict=False)
+    assert gaps.total == 500.0
+    assert gaps.spent(900.0) == 450.0
+    assert gaps.spent(1.0) == 500.0 - 64.0
 
 
 @pytest.mark.parametrize(

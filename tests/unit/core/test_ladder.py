@@ -1,8 +1,10 @@
 """From silence to the end: found, asked, killed, given up; each step once, each after its limit and not before."""
 
-from ghostd.core.actions import Abandon, Bury, Kill, Reason, Rouse, Spawn
+from ghostd.core.actions import Abandon, Bury, Halt, Kill, Reason, Rouse, Spawn
 from ghostd.core.phases import SpiritId
+from ghostd.core.pool import Pool
 from ghostd.core.snapshot import Totals
+from ghostd.errors import ExitCode
 from tests.unit.core.drive import (
     BY_KILL,
     SILENCE,
@@ -65,6 +67,31 @@ def test_a_spirit_may_take_back_that_it_is_busy() -> None:
     made.handle([read(27.5, {1: 0.0}, {1: 300.0})], 27.5)
     made.handle([read(50.0, {1: 0.0})], 50.0)
     assert due(made, 50.0) == SILENCE
+
+
+def test_a_busy_spirit_may_take_it_back_after_the_reading_and_is_found_at_its_limit_all_the_same() -> None:
+    made = whole(1)
+    made.handle([read(27.5, {1: 27.0}, {1: 1e9})], 27.5)
+    made.handle([], 55.0)
+    assert due(made, 55.0) == 82.5, "as long as a beat of the reading would have lasted"
+    assert made.wants_board(82.5)
+    made.handle([read(82.5, {1: 40.0})], 82.5)
+    assert due(made, 82.5) == 95.0
+    assert of(Rouse, made.handle([read(95.0, {1: 40.0})], 95.0)) == [1]
+
+
+def test_the_board_is_wanted_when_somebody_may_be_silent_and_not_when_the_pool_only_looks_at_the_time() -> None:
+    made = whole(2)
+    assert due(made, 0.0) == 27.5
+    assert not made.wants_board(27.5)
+    made.handle([], 27.5)
+    assert due(made, 27.5) == SILENCE
+    assert not made.wants_board(SILENCE - 0.1)
+    assert made.wants_board(SILENCE)
+    made.handle([read(SILENCE, {1: 54.0, 2: 54.5})], SILENCE)
+    made.handle([], 82.5)
+    assert due(made, 82.5) == 109.0
+    assert not made.wants_board(82.5)
 
 
 def test_without_a_fresh_reading_nobody_is_found_silent() -> None:
@@ -132,12 +159,52 @@ def test_a_slow_boot_needs_no_reading_of_the_board_to_be_found() -> None:
     assert of(Rouse, made.handle([], 130.0)) == [2]
 
 
-def test_before_the_pool_was_whole_a_slow_boot_ends_the_ghost() -> None:
-    made = pool(1)
+def never_whole() -> Pool:
+    """A pool that gives up at 120: its first spirit is ready, its second is not in time."""
+    made = pool(2, silent_timeout=8.0, heartbeat_timeout=1000.0)
     made.handle([], 0.0)
-    made.handle([forked(1)], 0.0)
-    orders = made.handle([read(120.0)], 120.0)
+    made.handle([forked(1), forked(2), readied(1)], 0.0)
+    orders = made.handle([], 120.0)
     assert [type(order).__name__ for order in orders] == ["Rouse", "Finish", "Kill"]
+    assert (of(Rouse, orders), of(Kill, orders)) == ([2], [1])
+    return made
+
+
+def test_before_the_pool_was_whole_a_slow_boot_ends_the_ghost_but_not_before_its_stacks_are_written() -> None:
+    made = never_whole()
+    made.handle([exited(1, 120.0, BY_KILL)], 120.0)
+    assert due(made, 120.0) == 128.0
+    assert made.handle([], 128.0) == [Kill(SpiritId(2), Reason.SLOW_BOOT, 8.0)]
+    assert due(made, 128.0) == 128.5
+    (halt,) = made.handle([exited(2, 128.1, BY_KILL)], 128.1)[-1:]
+    assert isinstance(halt, Halt)
+    assert (halt.code, halt.reason) == (ExitCode.BOOT_FAILED, Reason.EARLY_DEATH)
+
+
+def test_the_wait_for_the_stacks_of_a_slow_boot_ends_with_the_process() -> None:
+    made = never_whole()
+    assert isinstance(made.handle([exited(1, 120.1, BY_KILL), exited(2, 120.1)], 120.1)[-1], Halt)
+
+
+def test_a_stop_at_once_cuts_the_wait_for_the_stacks_of_a_slow_boot_short_and_keeps_the_code() -> None:
+    made = never_whole()
+    assert of(Kill, made.handle([exited(1, 120.1, BY_KILL), stop(120.1)], 120.1)) == []
+    assert of(Kill, made.handle([stop(122.0, graceful=False)], 122.0)) == [2]
+    (halt,) = made.handle([exited(2, 122.1, BY_KILL)], 122.1)[-1:]
+    assert isinstance(halt, Halt)
+    assert halt.code is ExitCode.BOOT_FAILED
+
+
+def test_who_is_silent_when_the_pool_gives_up_has_no_more_time_than_the_slow_boot() -> None:
+    made = pool(2, silent_timeout=8.0, heartbeat_interval=100.0, heartbeat_timeout=14.0)
+    made.handle([], 0.0)
+    made.handle([forked(1), forked(2), readied(1)], 0.0)
+    made.handle([], 57.0)
+    assert of(Rouse, made.handle([read(114.0, {1: 0.0})], 114.0)) == [1]
+    assert of(Rouse, made.handle([], 120.0)) == [2]
+    assert of(Kill, made.handle([], 122.0)) == [1]
+    made.handle([exited(1, 122.0, BY_KILL), fork_failed(3, 122.0)], 122.0)
+    assert of(Kill, made.handle([], 128.0)) == [2]
 
 
 def test_a_spirit_that_says_it_leaves_is_replaced_within_the_spare_and_has_the_graceful_limit() -> None:

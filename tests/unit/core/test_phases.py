@@ -61,7 +61,7 @@ def test_whoever_serves_may_be_told_by_its_phase() -> None:
 @pytest.mark.parametrize(("phase", "move"), LEGAL)
 def test_a_move_of_the_table_is_made_with_its_time_and_limit(phase: Phase, move: Move) -> None:
     one = record(phase)
-    one.move(move, 10.0, 5.0)
+    one.move(move, 10.0, 15.0)
     assert (one.phase, one.since, one.due) == (MOVES[phase][move], 10.0, 15.0)
 
 
@@ -129,6 +129,6 @@ def test_the_module_says_what_it_promises() -> None:
 
 def test_a_new_record_has_no_times_yet() -> None:
     one = record(Phase.SPAWNING)
-    assert (one.born, one.since, one.beat, one.busy_until, one.credit) == (0.0,) * 5
+    assert (one.born, one.since, one.beat) == (0.0,) * 3
     assert math.isinf(one.due)
     assert one.reason is None

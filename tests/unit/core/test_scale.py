@@ -53,8 +53,8 @@ def test_of_too_many_those_that_boot_go_before_those_that_work() -> None:
 
 def test_of_too_many_the_idle_go_before_the_busy() -> None:
     made = whole(2)
-    made.handle([read(27.5, {1: 27.0, 2: 27.0}, {2: 500.0})], 27.5)
-    assert of(Ask, made.handle([ScaleAsked(28.0, to=1)], 28.0)) == [1]
+    board = read(28.0, {1: 27.0, 2: 27.0}, {2: 500.0})
+    assert of(Ask, made.handle([ScaleAsked(28.0, to=1), board], 28.0)) == [1]
 
 
 def test_whose_fork_is_under_way_goes_when_it_is_there() -> None:

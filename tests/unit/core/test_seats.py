@@ -1,7 +1,8 @@
 """Seats and the first spawns: who sits where, and how many are made."""
 
 from ghostd.core import actions as do
-from tests.unit.core.drive import BY_KILL, exited, forked, of, pool, readied, seats, whole
+from ghostd.core.events import ReloadAsked
+from tests.unit.core.drive import BY_KILL, exited, forked, left, of, pool, readied, seats, whole
 
 
 def test_the_first_call_orders_as_many_spirits_as_are_wanted_in_the_lowest_seats() -> None:
@@ -32,3 +33,21 @@ def test_ten_thousand_lives_need_no_more_seats_than_the_pool_has() -> None:
         (newest,) = of(do.Spawn, orders)
         assert seats(orders) == [0]
         made.handle([forked(newest, now), readied(newest, now)], now)
+
+
+def test_how_many_there_are_of_each_kind_is_kept_through_all_that_happens() -> None:
+    made = whole(spirits=3, spare=2)
+
+    def counts() -> tuple[int, ...]:
+        tally = made.tally
+        return tally.coming, tally.ready, tally.stale, tally.old, tally.leaving
+
+    assert counts() == (0, 3, 0, 0, 0)
+    made.handle([exited(1, 5.0)], 5.0)
+    assert counts() == (1, 2, 0, 0, 0)
+    made.handle([ReloadAsked(6.0)], 6.0)
+    assert counts() == (2, 0, 1, 2, 0), "what was wanted is old now"
+    made.handle([forked(4, 6.0), forked(5, 6.0), forked(6, 6.0), readied(5, 6.0)], 6.0)
+    assert counts() == (1, 1, 0, 2, 1), "and the one that booted is asked"
+    made.handle([left(2, 7.0)], 7.0)
+    assert counts() == (1, 1, 0, 1, 2)

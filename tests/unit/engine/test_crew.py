@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from ghostd.core.actions import Reason, Spawn
-from ghostd.core.events import Beat, Exited, Left, Readied
+from ghostd.core.events import Exited, Left, Readied
 from ghostd.core.phases import Generation, SpiritId
 from ghostd.engine.crew import Crew
 from ghostd.engine.sources import Poller
@@ -69,13 +69,13 @@ def test_beats_are_read_as_the_moments_that_were_written(household: Household) -
     household.spawn(0, _says(at, at + 2.5))
     household.spawn(1, _says(0.0))
     read = household.crew.read_board(NOW)
-    assert read.beats == (Beat(SpiritId(0), at, at + 2.5), Beat(SpiritId(1), 0.0, 0.0))
+    assert read.cells == {SpiritId(0): (at, at + 2.5), SpiritId(1): (0.0, 0.0)}
 
 
 @pytest.mark.parametrize("lie", [math.nan, -math.nan, math.inf, -math.inf, -1.0, 1e300, FOR_EVER * 2, -5e-324])
 def test_what_is_no_moment_says_nothing(household: Household, lie: float) -> None:
     household.spawn(0, _says(lie, lie))
-    assert household.crew.read_board(NOW).beats == (Beat(SpiritId(0), 0.0, 0.0),)
+    assert household.crew.read_board(NOW).cells == {SpiritId(0): (0.0, 0.0)}
     assert household.crew.fresh_pids() == []
 
 
@@ -84,9 +84,9 @@ def test_whatever_bits_are_on_a_page_a_moment_is_between_never_and_for_ever(hous
     for serial in range(40):
         bits = [chance.getrandbits(64) for _ in range(WORDS)]
         household.spawn(serial, partial(_scribble, bits))
-    for beat in household.crew.read_board(NOW).beats:
-        assert 0.0 <= beat.last <= FOR_EVER
-        assert 0.0 <= beat.busy_until <= FOR_EVER
+    for beat, busy_until in household.crew.read_board(NOW).cells.values():
+        assert 0.0 <= beat <= FOR_EVER
+        assert 0.0 <= busy_until <= FOR_EVER
     household.crew.fresh_pids()
     assert {type(event) for event in household.crew.read_bell(NOW)} <= {Readied, Left}
 
