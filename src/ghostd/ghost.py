@@ -22,7 +22,7 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds
 from ghostd.linux.inbox import Inbox
 from ghostd.linux.title import set_title
-from ghostd.log import Log
+from ghostd.log import Log, failure
 from ghostd.record import replace
 from ghostd.serve.door import Door
 
@@ -137,7 +137,7 @@ class Ghost:
         if isinstance(side, detach.Starter):
             self._filepid.release()  # the daemon has inherited it, and the sockets
             self._door.leave()
-            outcome = side.wait_outcome(limit)
+            outcome = side.wait_outcome(limit, self.log.place)
             if outcome.ok:
                 return outcome.pid
             raise outcome.error()
@@ -230,7 +230,8 @@ class Ghost:
         except SystemExit as end:
             code = self._leave(end)
         except BaseException as error:  # noqa: BLE001  init and startup are the user's, who may raise anything
-            code = self._fail(BootError(str(error)), f"{type(error).__name__}: {error}", error)
+            told = f"{failure.briefly(error)}; its traceback is in {self.log.place}"
+            code = self._fail(BootError(told), told, error)
         self._ok = False
         self._guarded(self.cleanup, int(self._interrupts > 0))
         self._door.close(self.log.write)

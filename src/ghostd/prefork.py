@@ -281,13 +281,20 @@ class Prefork(Ghost):
 
     def _check_work(self) -> bool:
         """That there is something to run, before anything forks; whether it cannot take the ghost."""
-        if type(self).spirit is not Prefork.spirit and self._work is None:
+        if self._work is None:
+            if type(self).spirit is Prefork.spirit:
+                raise OptionError(
+                    f"option spirit: {type(self).__name__} has nothing to run: override spirit(), or give a function"
+                )
             return False
-        if not callable(self._work):
-            raise OptionError(
-                f"option spirit: {self._work!r} is not allowed; it takes a function, or override spirit()"
-            )
-        return not _takes(self._work, self)
+        if callable(self._work):
+            if _takes(self._work, self):
+                return False
+            if _takes(self._work):
+                return True
+        raise OptionError(
+            f"option spirit: {self._work!r} is not allowed; it takes a function of one argument, the ghost, or of none"
+        )
 
 
 def _wake(loop: asyncio.AbstractEventLoop, asked: asyncio.Event) -> None:
@@ -339,8 +346,12 @@ def _takes(function: Body, *args: object) -> bool:
     import inspect  # noqa: PLC0415  as long as all the rest to load; for partials, decorated functions, callable objects
 
     try:
-        inspect.signature(function).bind(*args)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
+        return not args
+    try:
+        signature.bind(*args)
+    except TypeError:
         return False
     return True
 

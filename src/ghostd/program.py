@@ -123,10 +123,21 @@ def _find(module: ModuleType, target: Target) -> object:
     for part in target.name.split("."):
         with Loading(target):  # a module may have a __getattr__ of its own
             if not hasattr(found, part):
-                names = [name for name in dir(found) if not name.startswith("_")]
+                names = sorted(_own_names(found))
                 raise TargetError(f"target {target.text}: {target.place} has no {part}{hint(part, names)}")
             found = getattr(found, part)
     return found
+
+
+def _own_names(place: object) -> list[str]:
+    """The classes, functions and ghosts that were written there, without what was imported."""
+    home = getattr(place, "__module__", None) or getattr(place, "__name__", None)
+    things = dict(getattr(place, "__dict__", {}))
+    return [
+        name
+        for name, thing in things.items()
+        if not name.startswith("_") and home in (getattr(thing, "__module__", None), type(thing).__module__)
+    ]
 
 
 class Loading:

@@ -16,7 +16,7 @@ from typing import Final
 from ghostd import config
 from ghostd.cli import quick
 from ghostd.config.flags import flag_layer
-from ghostd.daemon import pidfile
+from ghostd.daemon import inscription
 from ghostd.daemon.notify import Notifier
 from ghostd.errors import ConfigError, UserError
 from ghostd.log.lines import JsonLines, TextLines, escape
@@ -74,7 +74,7 @@ def flags(data: bytes) -> None:
 
 def pidfile_text(data: bytes) -> None:
     """Any text of a pidfile names a process that can be, or nobody."""
-    told = pidfile._parsed(data)
+    told = inscription.parsed(data)
     if told is not None:
         pid, ticks, boot = told
         assert 0 < pid < 2**31

@@ -61,6 +61,8 @@ def run(words: list[str]) -> int:
         return output.incorrect(words[0] if words else "", list(COMMANDS))
     args, unknown = parser().parse_known_args(words)
     if unknown:
+        if not unknown[0].startswith("-"):
+            raise OptionError(f"{unknown[0]!r} is one word too many; ghostd {words[0]} --help tells how it is used")
         near = nearest(unknown[0].partition("=")[0].strip("-"), list(options()))
         meant = f"; did you mean --{near.replace('_', '-')}?" if near else ""
         raise OptionError(f"unknown flag {unknown[0]}{meant} (ghostd {words[0]} --help tells them all)")

@@ -44,7 +44,7 @@ def say_json(value: object) -> None:
 
 def incorrect(command: str, commands: list[str]) -> int:
     """Tell that there is no such command, and which there are."""
-    complain(f"Command incorrect: {command!r}; it takes one of {', '.join(commands)}")
+    complain(f"Command incorrect: {command!r}; it takes one of {', '.join(commands)}; ghostd --help tells more")
     return ExitCode.USAGE
 
 

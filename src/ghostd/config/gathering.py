@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 
-from ghostd.config.texts import hint, shown
+from ghostd.config.texts import nearest, shown
 from ghostd.core.policy import Policy
 from ghostd.daemon.options import DaemonOptions
 from ghostd.errors import OptionError, UserError
@@ -132,9 +132,10 @@ def _read(layer: Mapping[str, object]) -> Iterator[Setting]:
 
 def _unknown(setting: Setting) -> UserError:
     known = sorted([*options(), *ALIASES])
+    near = nearest(setting.name, known)
+    meant = f"; did you mean {near}?" if near else "."
     return setting.error(
-        f"unknown option {shown(setting.name)} (from {setting.origin}){hint(setting.name, known)} "
-        f"The options are {', '.join(known)}."
+        f"unknown option {shown(setting.name)} (from {setting.origin}){meant} The options are {', '.join(known)}."
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TRUE_TEXTS = ("true", "yes", "on", "1")
 FALSE_TEXTS = ("false", "no", "off", "0")
 DIGITS_MAX = 18  # so a whole number fits 64 bits
+NAMES_MAX = 8  # names that an error message lists, where none is near to the one it is about
 SHOWN_MAX = 80  # characters of a value that an error message has room for
 
 
@@ -101,11 +102,15 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str | None:
     """The known name that looks most like it."""
     import difflib  # noqa: PLC0415  only where something is wrong already
 
-    found = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=cutoff)
-    return found[0] if found else None
+    plain = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=1, cutoff=cutoff)
+    return plain[found[0]] if found else None
 
 
 def hint(name: str, known: list[str]) -> str:
-    """How a sentence ends that says a name is unknown: ``; did you mean NAME?`` where one is near, else a full stop."""
+    """How a sentence ends that says a name is unknown: with the name that is near, else with those that there are."""
     near = nearest(name, known)
-    return f"; did you mean {near}?" if near else "."
+    if near:
+        return f"; did you mean {near}?"
+    some = ", ".join(known[:NAMES_MAX])
+    return f"; there is {some}{', ...' if len(known) > NAMES_MAX else ''}" if known else "."

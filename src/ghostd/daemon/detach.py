@@ -107,13 +107,16 @@ class Starter:
         """The daemon's pid, 0 as long as it is not known."""
         return _pid(self._heard)
 
-    def wait_outcome(self, timeout: float) -> Outcome:
-        """Wait until the daemon has said how it went, or has ended, or ``timeout`` seconds are over; for once only."""
+    def wait_outcome(self, timeout: float, log: str = "its log") -> Outcome:
+        """Wait until the daemon has said how it went, or has ended, or ``timeout`` seconds are over; for once only.
+
+        ``log`` is where a text sends the reader when the daemon itself has not said enough.
+        """
         until = time.monotonic() + timeout
         while not (is_over := self._listen(until)):
             if time.monotonic() >= until:
                 break
-        outcome = _outcome(self._heard, timeout, is_over)
+        outcome = _outcome(self._heard, timeout, is_over, log)
         self.close()
         return outcome
 
@@ -274,7 +277,7 @@ def _pid(heard: bytes) -> int:
     return int(first[1:]) if end and first[:1] == _PID else 0
 
 
-def _outcome(heard: bytes, timeout: float, is_over: bool) -> Outcome:  # noqa: FBT001  three facts of one hearing
+def _outcome(heard: bytes, timeout: float, is_over: bool, log: str) -> Outcome:  # noqa: FBT001  facts of one hearing
     pid = _pid(heard)
     word = heard.partition(b"\n")[2] if pid else heard
     kind, text = word[:1], word[1:].decode(errors="replace")
@@ -284,21 +287,20 @@ def _outcome(heard: bytes, timeout: float, is_over: bool) -> Outcome:  # noqa: F
         code, _, why = text.partition("\n")
         return Outcome(False, int(code), why, pid)
     if kind == _DIED and is_over:
-        return _death(int(text), pid)
+        return _death(int(text), pid, log)
     if is_over:
-        return Outcome(False, ExitCode.SYSTEM, "the process that watched the daemon was killed; see its log", pid)
-    why = f"the daemon (pid {pid or 'unknown'}) was not ready within {timeout:g} s and goes on; see its log"
+        return Outcome(False, ExitCode.SYSTEM, f"the process that watched the daemon was killed; see {log}", pid)
+    why = f"the daemon (pid {pid or 'unknown'}) was not ready within {timeout:g} s and goes on; see {log}, or stop it"
     return Outcome(False, ExitCode.TIMED_OUT, why, pid, is_late=True)
 
 
-def _death(status: int, pid: int) -> Outcome:
+def _death(status: int, pid: int, log: str) -> Outcome:
     code, signum, _ = child.decode(status)
     if signum is not None:
         name = signal.Signals(signum).name if signum in set(signal.Signals) else f"signal {signum}"
-        return Outcome(
-            False, ExitCode.BOOT_FAILED, f"the daemon (pid {pid}) was ended by {name} before it was ready", pid
-        )
-    why = f"the daemon (pid {pid}) ended with code {code} before it was ready, and did not say why"
+        why = f"the daemon (pid {pid}) was ended by {name} before it was ready; see {log}"
+        return Outcome(False, ExitCode.BOOT_FAILED, why, pid)
+    why = f"the daemon (pid {pid}) ended with code {code} before it was ready, and did not say why; see {log}"
     return Outcome(False, code or ExitCode.BOOT_FAILED, why, pid)
 
 

@@ -1,35 +1,30 @@
 """The pidfile: tells people and init systems which process is the ghost's manager. It never decides; the lock does.
 
-Rule 1: the file is written whole or not at all (a new one, synced, renamed over the old), only by who holds the lock,
-and removed only by the process that wrote it, and only while it is still the same file.
+Rule 1: the file is written only by who holds the lock, and removed only by the process that wrote it, and only while it
+is still the same file. How it is written, and what lies in its place and is not touched, is the matter of inscription.
 
-Rule 2: what lies in its place and is not a regular file of our own is an error, and is not touched.
-
-Rule 3: a pid that was read is believed only with the start time and the boot that stand beside it, and never enough
+Rule 2: a pid that was read is believed only with the start time and the boot that stand beside it, and never enough
 to signal it. ``stop`` signals what :meth:`FilePid.holder` says, which comes from the kernel.
 """
 
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import select
-import stat
 import time
 from contextlib import suppress
 
+from ghostd.daemon import inscription
 from ghostd.daemon.handle import Handle
 from ghostd.daemon.lock import GhostLock
-from ghostd.errors import DeniedError, GhostdError, OptionError, SystemFault
+from ghostd.errors import DeniedError, GhostdError
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux import lock, procfs
+from ghostd.linux import procfs
 
 if TYPE_CHECKING:
     from typing import Final, Self
 
-_MODE: Final = 0o644  # everybody may know the pid
-_LONGEST: Final = 200  # bytes; ours has about 60
 _LOOK_EVERY: Final = 0.005  # seconds between looks of who waits for a start to come through
 
 
@@ -81,7 +76,7 @@ class FilePid:
         try:
             return self._lock.holder()
         except OSError as error:
-            raise _told(self._lock.path, error) from error
+            raise inscription.told(self._lock.path, error) from error
 
     def running(self) -> int | None:
         """The pid of the living manager; None when there is none. A zombie has ended.
@@ -94,7 +89,7 @@ class FilePid:
         except PermissionError:
             return self._running_by_text()
         except OSError as error:
-            raise _told(self._lock.path, error) from error
+            raise inscription.told(self._lock.path, error) from error
         if found is None and not self._lock.exists():
             return self._running_by_text()
         return found
@@ -142,7 +137,7 @@ class FilePid:
         """
         if self.owner == os.getpid():
             return False
-        self._inspect()
+        inscription.inspect(self.file)
         until = time.monotonic() + patience
         try:
             while self.running() is None:
@@ -152,7 +147,7 @@ class FilePid:
                     return False
                 select.select([], [], [], _LOOK_EVERY)
         except OSError as error:
-            raise _told(self._lock.path, error) from error
+            raise inscription.told(self._lock.path, error) from error
         return False
 
     def acquire_to_run(self, *, is_wanted: bool) -> bool:
@@ -175,7 +170,7 @@ class FilePid:
             if not self._lock.try_sign():
                 return False
         except OSError as error:
-            raise _told(self._lock.path, error) from error
+            raise inscription.told(self._lock.path, error) from error
         self.owner = os.getpid()
         return True
 
@@ -185,11 +180,11 @@ class FilePid:
             raise DeniedError(
                 f"pidfile {self.file} is held by the running process {self.running() or 'of somebody else'}"
             )
-        self._inspect()
+        inscription.inspect(self.file)
         try:
-            fd = self._write()
+            fd = inscription.write(self.file, self.pid)
         except OSError as error:
-            raise _told(self.file, error) from error
+            raise inscription.told(self.file, error) from error
         self._close_file()
         self._fd = fd
         if self._autoremove:
@@ -211,7 +206,7 @@ class FilePid:
         except PermissionError:
             return False  # a place that cannot be looked into: nothing is known to be missing
         except OSError as error:
-            raise _told(self._lock.path, error) from error
+            raise inscription.told(self._lock.path, error) from error
         if not has_file:
             self.save()
         return True
@@ -317,79 +312,10 @@ class FilePid:
         own = os.fstat(self._fd)
         return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
-    def _inspect(self) -> None:
-        """Raise for anything at the path that we must not replace."""
-        try:
-            found = os.stat(self.file, follow_symlinks=False)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _told(self.file, error) from error
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            what = "has other names (hard links)" if stat.S_ISREG(found.st_mode) else "is no regular file"
-            raise DeniedError(f"pidfile {self.file} {what}: remove it, or choose another path")
-        if found.st_uid != os.geteuid():
-            whose = f"belongs to uid {found.st_uid}, not to uid {os.geteuid()}"
-            raise DeniedError(
-                f"pidfile {self.file} {whose}: remove it if no ghost of that user runs, or choose another"
-            )
-
     def _read(self) -> tuple[int, int, str] | None:
-        try:
-            fd = lock.open_regular(self.file, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _told(self.file, error) from error
-        try:
-            return _parsed(os.read(fd, _LONGEST))
-        except OSError as error:
-            raise _told(self.file, error) from error
-        finally:
-            os.close(fd)
-
-    def _write(self) -> int:
-        """Write a new file, see it on the disk, and put it in the place of the old one; its descriptor."""
-        fresh = f"{self.file}.new"  # one name is enough: only the holder of the lock writes
-        with suppress(FileNotFoundError):
-            os.unlink(fresh)  # of a ghost that was killed while it wrote
-        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-        try:
-            text = f"{self.pid}\n{procfs.start_ticks(self.pid) or 0}\n{procfs.boot_id()}\n".encode()
-            while text:
-                text = text[os.write(fd, text) :]
-            os.fsync(fd)  # a full disk may say so only now
-            os.rename(fresh, self.file)
-        except OSError:
-            os.close(fd)
-            with suppress(OSError):
-                os.unlink(fresh)
-            raise
-        return fd
+        return inscription.parsed(inscription.content(self.file))
 
     def _close_file(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-
-def _parsed(data: bytes) -> tuple[int, int, str] | None:
-    """Pid, start time in ticks, boot: what the text says; of a file that another program wrote, the first alone."""
-    pid, ticks, boot_id = [*(line.strip() for line in data.decode("ascii", "replace").split("\n")), "", ""][:3]
-    if not pid.isdecimal() or not 0 < int(pid) < 2**31:
-        return None
-    return int(pid), int(ticks) if ticks.isdecimal() else 0, boot_id
-
-
-def _told(path: str, error: OSError) -> GhostdError:
-    """The same error as one that says who must act."""
-    why = error.strerror or str(error)
-    if isinstance(error, lock.NotRegularError):
-        return DeniedError(f"{path}: {why}")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return OptionError(f"option pidfile: the directory of {path} does not exist: make it, or choose another")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
-        return DeniedError(
-            f"{path} cannot be used by uid {os.geteuid()} ({why}): give it the right, or choose another path"
-        )
-    return SystemFault(f"{path} cannot be used: {why}")

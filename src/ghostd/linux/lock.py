@@ -130,7 +130,8 @@ def _refuse(path: str | os.PathLike[str], found: os.stat_result) -> None:
     kind = next(
         (name for test, name in _KINDS if test(found.st_mode)), f"a file with {found.st_nlink} names (hard links)"
     )
-    what = f"it is {kind}, not a regular file of its own: remove it, or choose another path"
+    then = "give the path of a file in it" if stat.S_ISDIR(found.st_mode) else "remove it, or choose another path"
+    what = f"it is {kind}, not a regular file of its own: {then}"
     raise NotRegularError(errno.EINVAL, what, os.fspath(path))
 
 

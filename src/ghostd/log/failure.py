@@ -22,6 +22,15 @@ def told(error: BaseException) -> list[str]:
     return "".join(traceback.format_exception(error)).splitlines()
 
 
+def briefly(error: BaseException) -> str:
+    """What it is, what it says and where it was raised, in one piece."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = "" if at is None else f" ({at.tb_frame.f_code.co_filename}, line {at.tb_lineno})"
+    return f"{type(error).__qualname__}: {error}{where}"
+
+
 def _plain(error: BaseException) -> Iterator[str]:
     chain: list[BaseException] = []
     led: BaseException | None = error

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE: Final = 0o640  # a log may tell secrets to the group that reads logs, not to everybody
+_UNFIT: Final = {
+    errno.EISDIR: "it is a directory: give the path of a file in it",
+    errno.ENXIO: "it is no regular file but a socket, or a fifo that nobody reads: give the path of a file",
+}
 _LOOK_EVERY: Final = 1.0  # seconds; a look is one stat(2), and a rotation waits a second without harm
 
 
@@ -161,8 +165,8 @@ def _is_fit(found: os.stat_result) -> bool:
 
 def _unfit(found: os.stat_result) -> str:
     if stat.S_ISREG(found.st_mode):
-        return f"it has {found.st_nlink} names (hard links); a log file has one"
-    return "it is no regular file"
+        return f"it has {found.st_nlink} names (hard links); a log file has one: remove the others"
+    return "it is no regular file: give the path of one, or of a device"
 
 
 def _identity_of(fd: int) -> tuple[int, int] | None:
@@ -184,6 +188,6 @@ def _told(path: str, error: OSError) -> GhostdError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return OptionError(f"option logfile: {path!r} is not allowed; its directory does not exist: make it")
     if error.errno in (errno.EISDIR, errno.ENXIO, errno.EINVAL):
-        why = error.strerror if error.errno == errno.EINVAL else "it is no regular file"
+        why = _UNFIT.get(error.errno) or error.strerror
         return OptionError(f"option logfile: {path!r} is not allowed; {why}")
     return SystemFault(f"log file {path} cannot be opened: {error.strerror}")

@@ -6,6 +6,8 @@ told of, with their number, as soon as one can be written again.
 
 from __future__ import annotations
 
+import os
+
 from ghostd.errors import OptionError
 from ghostd.hints import TYPE_CHECKING, Protocol
 from ghostd.log import failure
@@ -63,6 +65,7 @@ class Log:
         self._level = self.options.loglevel
         self._threshold = LEVELS[self._level]
         self._sink = _sink(self.options, name)
+        self.place = _place(self.options)  # where the records go, in words for a person
         self._dropped = 0  # all in this process
         self._untold = 0  # those that no record has told of yet
         self._why = ""
@@ -207,6 +210,14 @@ def _number(level: object) -> int:
     if number is None:
         raise OptionError(f"log level: {level!r} is not allowed; it takes one of {', '.join(LEVELS)}")
     return number
+
+
+def _place(options: LogOptions) -> str:
+    if options.logger is not None:
+        return "the logger"
+    if options.loghandle is not None:
+        return "the stream of the log"
+    return "the system log" if options.logfile is None else os.path.abspath(options.logfile)
 
 
 def _sink(options: LogOptions, name: str) -> Sink:

@@ -1,6 +1,7 @@
 """What others put in the place of pidfile or lock: each is an error that says what to do, and nothing is touched."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -96,12 +97,23 @@ def test_a_trap_is_an_error_and_nothing_is_touched(
         with pytest.raises(DeniedError) as told:
             call(pidfile)
         assert str(path.with_name(place)) in str(told.value)
-        assert "remove it, or choose another path" in str(told.value)
+        assert re.search("remove it, or choose another path|give the path of a file in it", str(told.value))
         pidfile.release()
     pidfile = FilePid(path)
     assert not pidfile.sweep()
     assert not pidfile.remove()
     assert census(path.parent) == before
+
+
+@pytest.mark.parametrize("content", ["[settings]\nspirits = 4\n", "\n", "\0" * 20], ids=["settings", "lines", "zeros"])
+def test_a_file_that_holds_something_else_than_a_pid_is_not_replaced_and_not_swept(path: Path, content: str) -> None:
+    path.write_text(content)
+    for call in (FilePid.acquire, FilePid.save):
+        with pytest.raises(DeniedError, match="holds something else than a pid, and is not replaced: remove it"):
+            call(FilePid(path))
+    assert not FilePid(path).sweep()
+    assert path.read_text() == content
+    assert FilePid(path).running() is None
 
 
 @pytest.mark.parametrize("lay", [_symlink, _hard_link, _fifo])
@@ -169,7 +181,7 @@ def test_a_missing_directory_is_an_error_of_the_option(tmp_path: Path) -> None:
     assert pidfile.load() is None
     assert pidfile.sweep()
     for call in (pidfile.acquire, pidfile.save):
-        with pytest.raises(OptionError, match=r"option pidfile: the directory of .* does not exist: make it"):
+        with pytest.raises(OptionError, match=r"option pidfile: the directory .* does not exist: make it"):
             call()
 
 
@@ -291,7 +303,7 @@ def test_a_directory_that_vanished_ends_no_ghost(tmp_path: Path) -> None:
     pidfile = FilePid(folder / "ghost.pid")
     pidfile.save()
     shutil.rmtree(folder)
-    with pytest.raises(OptionError, match=r"the directory of .* does not exist"):
+    with pytest.raises(OptionError, match=r"the directory .* does not exist"):
         pidfile.restore()
     folder.mkdir()
     assert pidfile.restore()

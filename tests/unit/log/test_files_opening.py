@@ -94,7 +94,7 @@ def _socket(path: Path) -> None:
         (_hard_link, OptionError, "it has 2 names (hard links)"),
         (os.mkfifo, OptionError, "it is no regular file"),
         (_fifo_with_reader, OptionError, "it is no regular file"),
-        (Path.mkdir, OptionError, "it is no regular file"),
+        (Path.mkdir, OptionError, "it is a directory: give the path of a file in it"),
         (_socket, OptionError, "it is no regular file"),
     ],
 )
