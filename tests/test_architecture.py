@@ -21,6 +21,8 @@ PURE: Final = ("core/", "control/protocol.py", "serve/address.py", "observe/prom
 BROAD_CATCHES: Final = {
     "engine/perform.py": "calls the hooks of the user, which may raise anything; the pool lives on",
     "ghost.py": "calls init, startup and cleanup of the user, before and after there is a loop",
+    "serve/stream.py": "calls connection() of the user; what it raises ends that connection, and the spirit lives on",
+    "serve/tasks.py": "likewise, for coroutines",
     "spirit/runners.py": "runs the body of a spirit; whatever it raises is logged with its traceback and ends it",
 }
 SHARED_STATE: Final[dict[str, str]] = {

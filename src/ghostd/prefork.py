@@ -28,8 +28,8 @@ from ghostd.spirit.context import Context
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import AsyncIterator, Callable
-    from typing import NoReturn
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from typing import NoReturn, TypeVar
 
     from ghostd.core.snapshot import Snapshot
     from ghostd.engine.launch import Birth
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ghostd.serve.door import Door
 
     Body = Callable[..., object]
+    T = TypeVar("T")
 
 
 class Prefork(Ghost):
@@ -48,11 +49,15 @@ class Prefork(Ghost):
     argument; one that takes none is ready when it begins, is never found silent, and is ended by SystemExit when it is
     asked to leave. A coroutine function runs in an event loop that beats by itself.
 
+    A pool that listens can be told by the answer alone: with the option ``listen``, define
+    ``connection(self, sock, address)`` or ``async connection(self, reader, writer)``, and leave ``spirit`` as it is.
+
     Options: all of :class:`Ghost`, the pool's (docs/reference/options.md) and ``spirit``. Raises OptionError, naming
     option, value and what is allowed, before anything forks. Ancestor: Acme::Ghost::Prefork.
     """
 
     _is_up_at_startup = False  # but when the pool is whole
+    connection: Callable[..., object] | None = None  # a method: the answer to one connection
     use_pidfd = True  # where the kernel has them; False is for testing the way without
 
     def __init__(self, spirit: Body | None = None, **options: object) -> None:
@@ -63,10 +68,14 @@ class Prefork(Ghost):
         self._page: Page | None = None
         self._is_deaf = self._check_work()
         super().__init__(**options)
+        if self._answers and not self.config.serve.listen:
+            raise OptionError("option listen: nothing is said; connection() needs an address, as in 127.0.0.1:8080")
 
     # ── for the code of a spirit ──
     def spirit(self) -> object:
         """The body of a spirit: override it. It loops ``while self.tick()`` and returns; what it raises is logged."""
+        if self._answers:
+            return self._answer_all()
         if self._work is None:
             raise OptionError("option spirit: nothing to run: override spirit() or give Prefork(spirit=function)")
         return self._work() if self._is_deaf else self._work(self)
@@ -118,6 +127,22 @@ class Prefork(Ghost):
                 await asyncio.wait((stopping,), timeout=every)
         finally:
             stopping.cancel()
+
+    async def until_stopping(self, work: Awaitable[T]) -> T | None:
+        """Await this in a coroutine spirit: its result, or None once the spirit is asked to leave.
+
+        What is done already is still given then; what is not is cancelled.
+        """
+        import asyncio  # noqa: PLC0415  never in the manager
+
+        doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.wait_stopping())
+        try:
+            await asyncio.sleep(0)
+            await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return doing.result() if doing.done() else None
+        finally:
+            stopping.cancel()
+            doing.cancel()
 
     @property
     def seat(self) -> int | None:
@@ -266,6 +291,22 @@ class Prefork(Ghost):
         interval = self.config.policy.heartbeat_interval
         return runners.run_spirit(self.spirit, self._context, interval, self._loop_factory, self._report, deaf=deaf)
 
+    @property
+    def _answers(self) -> bool:
+        """Whether a spirit does nothing but answer connections."""
+        return self.connection is not None and self._work is None and type(self).spirit is Prefork.spirit
+
+    def _answer_all(self) -> object:
+        from ghostd.serve import stream  # noqa: PLC0415  never in the manager
+        from ghostd.serve.manners import Manners  # noqa: PLC0415
+        from ghostd.spirit.speaker import Speaker  # noqa: PLC0415
+
+        assert self.connection is not None, "it was looked at before"
+        assert self._context is not None, "a spirit has a voice"
+        assert self._page is not None, "a spirit has a page"
+        voice = Speaker(self._context, self._page, self.log)
+        return stream.serve(self.connection, self.sockets, voice, Manners.of(self.config.policy, self.config.serve))
+
     def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         from ghostd.integrations import uvloop  # noqa: PLC0415  in the spirit, and for coroutines only
 
@@ -282,7 +323,7 @@ class Prefork(Ghost):
     def _check_work(self) -> bool:
         """That there is something to run, before anything forks; whether it cannot take the ghost."""
         if self._work is None:
-            if type(self).spirit is Prefork.spirit:
+            if type(self).spirit is Prefork.spirit and self.connection is None:
                 raise OptionError(
                     f"option spirit: {type(self).__name__} has nothing to run: override spirit(), or give a function"
                 )

@@ -27,6 +27,7 @@ _DROP_BEGINNINGS: Final = (
     (0x06, 0, 0, 0),  # drop
     (0x06, 0, 0, 0xFFFFFFFF),  # pass
 )
+_FILTER: Final = b"".join(struct.pack("HBBI", *line) for line in _DROP_BEGINNINGS)
 # linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -69,6 +70,18 @@ def admit_no_more(sock: socket.socket) -> None:
         sock.listen(0)  # the next best: one more at a time
 
 
+def is_shut(sock: socket.socket) -> bool:
+    """Whether nothing more is let into the queue: any process that shares the socket can see that."""
+    if sock.family == socket.AF_UNIX:
+        poll = select.poll()
+        poll.register(sock, getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(0))
+    try:  # the kernel answers with the number of the filter's lines, where others have a number of bytes
+        return sock.getsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, len(_FILTER)) == _FILTER[: len(_DROP_BEGINNINGS)]
+    except OSError:
+        return False  # another filter, or another kernel
+
+
 def refuse(sock: socket.socket) -> None:
     """Refuse at once whoever comes from now on; what a TCP socket has in its queue is reset."""
     try:
@@ -96,8 +109,7 @@ def _is_readable(sock: socket.socket) -> bool:
 def _attach_filter(sock: socket.socket) -> bool:
     import ctypes  # noqa: PLC0415  once in a ghost's life
 
-    code = b"".join(struct.pack("HBBI", *line) for line in _DROP_BEGINNINGS)
-    kept = ctypes.create_string_buffer(code, len(code))
+    kept = ctypes.create_string_buffer(_FILTER, len(_FILTER))
     program = struct.pack("HP", len(_DROP_BEGINNINGS), ctypes.addressof(kept))
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

@@ -6,24 +6,30 @@ the others find it; only what nobody could take for a second is closed unread, s
 Listeners must not block (who opens them sees to it, once), for another spirit may have been quicker.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import resource
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
-from ghostd.serve.turns import EpollSleep, LoopTurns, PollSleep, Sleep, Turns, has_exclusive
-from ghostd.serve.voice import Log
+from ghostd.hints import TYPE_CHECKING
+from ghostd.linux import listening
+from ghostd.serve.turns import EpollSleep, LoopTurns, PollSleep, has_exclusive
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Final
 
-Taken = tuple[socket.socket, object]  # a connection, and the address of its other end
-Use = Callable[[socket.socket, object], None]
+    from ghostd.serve.turns import Sleep, Turns
+    from ghostd.serve.voice import Log
+
+    Taken = tuple[socket.socket, object]  # a connection, and the address of its other end
+    Use = Callable[[socket.socket, object], None]
 
 # accept(2): what went wrong with one connection before it was taken. The next one may be well.
 _STILLBORN: Final = frozenset(
@@ -66,10 +72,6 @@ class Acceptor:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._shortage = Shortage(log)
         self.accepted = self.stillborn = 0
-        for listener in sockets:
-            if listener.family in (socket.AF_INET, socket.AF_INET6):
-                # No answer is held back for 40 ms. What is accepted has it from its listener, without a call for each.
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
     def turned_away(self) -> int:
@@ -94,7 +96,7 @@ class Acceptor:
 
     def wake(self) -> None:
         """End the sleep in :meth:`wait`, the present or the next one. From any thread or signal handler."""
-        with suppress(BlockingIOError):  # so many wake-ups that it will not sleep anyway
+        with suppress(OSError):  # it will not sleep anyway: after so many wake-ups, or because it is closed
             os.write(self._wake_writer, b"\0")
 
     def accept_nowait(self) -> Taken | None:
@@ -104,7 +106,7 @@ class Acceptor:
         return self._accept()
 
     # ── for an event loop ──
-    def attach(self, loop: "asyncio.AbstractEventLoop", use: Use) -> None:
+    def attach(self, loop: asyncio.AbstractEventLoop, use: Use) -> None:
         """Take connections in this loop, from now on, and hand each to ``use``."""
         self._loop, self._use = loop, use
         self._turns = LoopTurns(loop, self.look, exclusive=self._exclusive)
@@ -131,15 +133,15 @@ class Acceptor:
         self._is_paused = False
         self._settle()
 
-    def stop(self, *, drain: bool) -> Iterator[Taken]:
+    def stop(self) -> Iterator[Taken]:
         """Wait for no more; yields what must still be taken.
 
-        ``drain``: nobody comes after, so all that is queued. Else what this spirit was woken for and has not taken yet,
-        one of each listener at most, because nobody else would be woken for it.
+        All that is queued at a listener that was shut: the ghost stops, and nobody comes after. Else one at most: this
+        spirit may have been woken for it, and nobody else would be.
         """
         self._has_stopped = True
         self._settle()
-        return self._remains(drain=drain)
+        return self._remains()
 
     def close(self) -> None:
         """Give back what it holds, but for the listeners; a second time does nothing."""
@@ -197,12 +199,12 @@ class Acceptor:
         elif error.errno not in _NOBODY_THERE:
             raise error
 
-    def _remains(self, *, drain: bool) -> Iterator[Taken]:
+    def _remains(self) -> Iterator[Taken]:
         for listener in list(self._listeners):
             taken = self._take(listener)
             while taken is not None:
                 yield taken
-                taken = self._take(listener) if drain else None
+                taken = self._take(listener) if listening.is_shut(listener) else None
 
 
 class Shortage:

@@ -30,6 +30,24 @@ class ServeOptions(Frozen, kw_only=True):
         least=1,
         most=1_000_000,
     )
+    connections: int | None = option(
+        None,
+        Kind.WHOLE,
+        "How many connections a spirit has in hand at most; others wait, or go to other spirits. None: one for a plain "
+        "`connection`, as many as there are descriptors for a coroutine and for the web.",
+        why="a plain `connection` with more than one is run in threads, which not every code is made for",
+        least=1,
+        most=1_000_000,
+    )
+    idle_timeout: float | None = option(
+        None,
+        Kind.SECONDS,
+        "How long a call on the socket of a plain `connection` waits for the other end: TimeoutError then. "
+        "None: for ever.",
+        why="how long silence is right is known to the protocol alone",
+        least=0.001,
+        most=1e9,
+    )
     reuse_port: bool = option(
         False,
         Kind.FLAG,

@@ -6,15 +6,19 @@ again: so they take turns, and one that is busy is passed over. No policy in her
 when nobody is to wait, is the acceptor's.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import selectors
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+
+from ghostd.hints import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from typing import Final
 
 _TURNS_TO_WAIT: Final = 3  # of a loop, until what it was told stands in its epoll; libuv needs one or two
 
@@ -113,7 +117,7 @@ class LoopTurns:
     kernel passes an exclusive wake-up on to the next waiter unless a process sleeps in that very epoll.
     """
 
-    def __init__(self, loop: "asyncio.AbstractEventLoop", call: Callable[[], None], *, exclusive: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None], *, exclusive: bool) -> None:
         self._loop = loop
         self._call = call
         self._epoll = _epoll_of(loop) if exclusive else None
@@ -176,7 +180,7 @@ def has_exclusive() -> bool:
     return True
 
 
-def _epoll_of(loop: "asyncio.AbstractEventLoop") -> "select.epoll | None":
+def _epoll_of(loop: asyncio.AbstractEventLoop) -> select.epoll | None:
     """A handle to the epoll that the loop sleeps in; None if there is none, or if it keeps it to itself."""
     fd = -1
     selector = getattr(loop, "_selector", None)  # asyncio's

@@ -1,7 +1,11 @@
 """What a server inside a spirit can say and ask. It knows nothing of the pool but this."""
 
-from collections.abc import Callable
-from typing import Protocol
+from __future__ import annotations
+
+from ghostd.hints import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Log(Protocol):
@@ -25,11 +29,7 @@ class Voice(Protocol):
     def is_leaving(self) -> bool:
         """Whether this spirit was asked to leave."""
 
-    @property
-    def is_stop(self) -> bool:
-        """Whether it leaves because the whole ghost stops: then nobody else will take what is queued."""
-
-    def tick(self, finished: bool = False, /) -> bool:  # noqa: FBT001, FBT002  as the ancestor has it
+    def tick(self) -> bool:
         """A beat; the first one says ready. False once the spirit is leaving."""
 
     def when_leaving(self, call: Callable[[], None], /) -> None:
@@ -40,3 +40,9 @@ class Voice(Protocol):
 
     def gave(self) -> None:
         """One less is in hand, one more was served."""
+
+    def rest(self) -> float:
+        """The main thread waits for somebody else, which is no silence, until :meth:`work` is given what this gives."""
+
+    def work(self, before: float, /) -> None:
+        """The wait is over."""

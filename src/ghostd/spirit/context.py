@@ -25,7 +25,7 @@ class Context:
         self._page = page
         self._ring = ring
         self._on_leaving: list[Callable[[], None]] = []
-        self.tick: Callable[[bool], bool]
+        self.tick: Callable[..., bool]
         self.ready: Callable[[], None]
         self.leave: Callable[[], None]
         self._is_leaving: Callable[[], bool]

@@ -3,6 +3,7 @@
 import os
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 
 from ghostd.serve.acceptor import Acceptor
 from tests.support import wait_until
@@ -36,6 +37,14 @@ class Scripted(socket.socket):
 def listen(closing: ExitStack, kind: type[socket.socket] = socket.socket) -> socket.socket:
     listener = closing.enter_context(kind(socket.AF_INET))
     listener.bind(("127.0.0.1", 0))
+    listener.listen(64)
+    listener.setblocking(False)
+    return listener
+
+
+def listen_unix(closing: ExitStack, path: Path) -> socket.socket:
+    listener = closing.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(path))
     listener.listen(64)
     listener.setblocking(False)
     return listener

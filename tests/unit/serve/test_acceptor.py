@@ -13,10 +13,11 @@ from typing import Final
 
 import pytest
 
+from ghostd.linux.listening import admit_no_more
 from ghostd.serve import acceptor as subject
 from ghostd.serve.acceptor import Acceptor
 from tests.support import wait_until
-from tests.unit.serve.sockets import Log, connect, listen, opened, scripted, take
+from tests.unit.serve.sockets import Log, connect, listen, listen_unix, opened, scripted, take
 
 EPOLL: Final = pytest.mark.parametrize("use_epoll", [True, False], ids=["epoll", "poll"])
 
@@ -41,20 +42,10 @@ def test_a_connection_wakes_the_sleeper_and_is_taken_with_its_address(
     assert acceptor.accepted == 1
 
 
-def test_answers_on_tcp_are_not_held_back(closing: ExitStack, log: Log) -> None:
-    listener = listen(closing)
-    acceptor = opened(closing, log, listener)
-    connect(closing, listener)
-    assert take(closing, acceptor).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
 @EPOLL
 def test_no_listener_is_starved_by_another(closing: ExitStack, log: Log, tmp_path: Path, use_epoll: bool) -> None:
     tcp = listen(closing)
-    unix = closing.enter_context(socket.socket(socket.AF_UNIX))
-    unix.bind(str(tmp_path / "socket"))
-    unix.listen(64)
-    unix.setblocking(False)
+    unix = listen_unix(closing, tmp_path / "socket")
     acceptor = opened(closing, log, tcp, unix, use_epoll=use_epoll)
     for _ in range(5):
         connect(closing, tcp)
@@ -144,7 +135,7 @@ def test_a_stop_takes_one_of_each_listener_and_leaves_the_rest(closing: ExitStac
     leaving, staying = (opened(closing, log, *listeners, use_epoll=use_epoll) for _ in range(2))
     for listener in listeners * 3:
         connect(closing, listener)
-    last = [closing.enter_context(connection) for connection, _ in leaving.stop(drain=False)]
+    last = [closing.enter_context(connection) for connection, _ in leaving.stop()]
     assert len(last) == 2
     assert leaving.accept_nowait() is None
     for _ in range(4):
@@ -152,12 +143,23 @@ def test_a_stop_takes_one_of_each_listener_and_leaves_the_rest(closing: ExitStac
 
 
 @EPOLL
-def test_a_stop_with_drain_takes_all_that_is_queued(closing: ExitStack, log: Log, use_epoll: bool) -> None:
-    listeners = [listen(closing), listen(closing)]
-    acceptor = opened(closing, log, *listeners, use_epoll=use_epoll)
-    for listener in listeners * 20:
-        connect(closing, listener)
-    assert len([closing.enter_context(connection) for connection, _ in acceptor.stop(drain=True)]) == 40
+def test_a_stop_takes_all_that_is_queued_at_listeners_that_were_shut(
+    closing: ExitStack, log: Log, tmp_path: Path, use_epoll: bool
+) -> None:
+    tcp, unix, other = listen(closing), listen_unix(closing, tmp_path / "socket"), listen(closing)
+    acceptor = opened(closing, log, tcp, unix, other, use_epoll=use_epoll)
+    clients = [connect(closing, listener) for listener in [tcp, unix, other] * 20]
+    admit_no_more(tcp)
+    admit_no_more(unix)
+    rest = [closing.enter_context(connection) for connection, _ in acceptor.stop()]
+    assert [sum(one.getsockname() == listener.getsockname() for one in rest) for listener in (tcp, unix, other)] == [
+        20,
+        20,
+        1,
+    ]
+    for one in rest:
+        one.sendall(b"x")
+    assert [client.recv(1) for client in clients[:2]] == [b"x", b"x"]
 
 
 def test_it_can_be_closed_twice_and_leaves_no_descriptor(closing: ExitStack, log: Log) -> None:
@@ -271,12 +273,9 @@ def test_an_error_that_means_nothing_of_this_is_raised(closing: ExitStack, log: 
 def test_a_shut_unix_listener_gives_what_is_queued_and_then_nothing(
     closing: ExitStack, log: Log, tmp_path: Path
 ) -> None:
-    listener = closing.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(str(tmp_path / "socket"))
-    listener.listen(8)
-    listener.setblocking(False)
+    listener = listen_unix(closing, tmp_path / "socket")
     acceptor = opened(closing, log, listener)
     connect(closing, listener)
-    listener.shutdown(socket.SHUT_RD)
+    admit_no_more(listener)
     take(closing, acceptor)
     assert acceptor.accept_nowait() is None
