@@ -109,40 +109,23 @@ class Prefork(Ghost):
 
     async def wait_stopping(self) -> None:
         """Wait, in a coroutine spirit, until it is asked to leave."""
-        import asyncio  # noqa: PLC0415  never in the manager
-
-        loop, asked = asyncio.get_running_loop(), asyncio.Event()
-        if self._context is not None and not self._context.is_leaving:
-            self._context.when_leaving(lambda: _wake(loop, asked))
-            await asked.wait()
+        if self._context is not None:
+            await self._context.notice.wait()
 
     async def ticks(self, every: float = 1.0) -> AsyncIterator[None]:
         """Tick, yield, wait ``every`` seconds, and so on until the spirit is asked to leave, which ends the wait."""
-        import asyncio  # noqa: PLC0415  never in the manager
-
-        stopping = asyncio.ensure_future(self.wait_stopping())
-        try:
-            while self.tick():
-                yield
-                await asyncio.wait((stopping,), timeout=every)
-        finally:
-            stopping.cancel()
+        while self.tick():
+            yield
+            if self._context is not None:
+                await self._context.notice.wait(every)
 
     async def until_stopping(self, work: Awaitable[T]) -> T | None:
-        """Await this in a coroutine spirit: its result, or None once the spirit is asked to leave.
+        """Await this in a coroutine spirit: its result, or None if the spirit is asked to leave before.
 
-        What is done already is still given then; what is not is cancelled.
+        None, too, at once for work that is begun later, unless it can be done without waiting; so a loop
+        ``while line := await self.until_stopping(reader.readline())`` takes what has come, and ends.
         """
-        import asyncio  # noqa: PLC0415  never in the manager
-
-        doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.wait_stopping())
-        try:
-            await asyncio.sleep(0)
-            await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return doing.result() if doing.done() else None
-        finally:
-            stopping.cancel()
-            doing.cancel()
+        return await work if self._context is None else await self._context.notice.unless(work)
 
     @property
     def seat(self) -> int | None:
@@ -336,10 +319,6 @@ class Prefork(Ghost):
         raise OptionError(
             f"option spirit: {self._work!r} is not allowed; it takes a function of one argument, the ghost, or of none"
         )
-
-
-def _wake(loop: asyncio.AbstractEventLoop, asked: asyncio.Event) -> None:
-    loop.call_soon_threadsafe(asked.set)
 
 
 class _Hooks:

@@ -118,7 +118,7 @@ class OneByOne(Streams):
         """Until the spirit is asked to leave, and what it has in hand is answered."""
         while self.voice.tick():
             self.acceptor.wait(self.manners.interval)
-            taken = self.acceptor.accept_nowait()
+            taken = None if self.voice.is_leaving else self.acceptor.accept_nowait()
             if taken is not None:
                 self._take(taken)
         for taken in self.acceptor.stop():

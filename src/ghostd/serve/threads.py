@@ -68,9 +68,11 @@ class InThreads(Streams):
     def run(self) -> None:
         """Until the spirit is asked to leave, and what it has in hand is answered."""
         self.voice.tick()
-        while not self.voice.is_leaving:
+        while True:
             (self.acceptor.pause if self._is_full() else self.acceptor.resume)()
             self._sleep(self.manners.interval)
+            if self.voice.is_leaving:
+                break
             taken = self.acceptor.accept_nowait()
             if taken is not None:
                 self._begin(taken)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import cached_property
 
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ghostd.linux.board import Page
+    from ghostd.spirit.notice import Notice
 
 
 class Context:
@@ -40,6 +42,13 @@ class Context:
     def is_leaving(self) -> bool:
         """Whether this spirit was asked to leave, or has said that it will."""
         return self._is_leaving()
+
+    @cached_property
+    def notice(self) -> Notice:
+        """The same, for coroutines to wait for."""
+        from ghostd.spirit.notice import Notice  # noqa: PLC0415  loads asyncio
+
+        return Notice(self)
 
     def when_leaving(self, call: Callable[[], None]) -> None:
         """Call this, once, when the spirit is asked to leave."""
