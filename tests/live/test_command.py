@@ -267,6 +267,13 @@ def test_stop_of_a_longer_job_needs_no_target_where_the_limit_is_given(post: Pos
     answers(post("stop --name mailer --graceful-timeout 20"), f"Stopped {pid}\n")
 
 
+def test_stop_tells_whom_it_has_stopped_though_that_one_ended_while_the_program_was_loaded(post: Post) -> None:
+    pid = post.start("mailer:Slow")
+    with (post.folder / "mailer.py").open("a") as program:
+        program.write("\ntime.sleep(3)\n")
+    answers(post("stop mailer:Slow"), f"Stopped {pid}\n")
+
+
 def test_stop_honours_the_limit_that_the_class_has(post: Post) -> None:
     pid = post.start("mailer:Deaf")
     with deadline(10.0, "a stop with graceful_timeout 0.3"):

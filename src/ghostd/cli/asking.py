@@ -22,20 +22,20 @@ def status(pidfile: str, *, as_json: bool) -> int:
     return output.status(reply, pidfile, pid) if as_json else output.tell(reply)
 
 
-def stop(pidfile: str) -> int | None:
-    """Ask the ghost to quit, and wait a moment; None when that was not enough."""
+def stop(pidfile: str) -> tuple[int, int | None]:
+    """Ask the ghost to quit, and wait a moment: whom, and the exit code; no code when a moment was not enough."""
     file = FilePid(pidfile)
     manager = file.manager()
     if manager is None:
         file.sweep()
-        return output.tell(lsb.not_running())
+        return 0, output.tell(lsb.not_running())
     with manager:
         manager.send(signal.SIGQUIT)
         manager.send(signal.SIGCONT)  # one that was stopped could not heed it
         if not manager.wait_end(FIRST_MOMENT):
-            return None
+            return manager.pid, None
     file.sweep()
-    return output.tell(lsb.stopped(manager.pid))
+    return manager.pid, output.tell(lsb.stopped(manager.pid))
 
 
 def reload(pidfile: str) -> int | None:

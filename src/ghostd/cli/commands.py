@@ -55,8 +55,8 @@ class Sources(Frozen):
         return os.path.dirname(os.path.abspath(self.file.path)) if self.file else os.getcwd()
 
 
-def run(words: list[str]) -> int:
-    """Do what the words of the command line say; the exit code."""
+def run(words: list[str], asked: int = 0) -> int:
+    """Do what the words of the command line say; the exit code. ``asked``: the ghost that was asked to quit already."""
     if not words or not (words[0] in COMMANDS or words[0].startswith("-")):
         return output.incorrect(words[0] if words else "", list(COMMANDS))
     args, unknown = parser().parse_known_args(words)
@@ -66,6 +66,7 @@ def run(words: list[str]) -> int:
         near = nearest(unknown[0].partition("=")[0].strip("-"), list(options()))
         meant = f"; did you mean --{near.replace('_', '-')}?" if near else ""
         raise OptionError(f"unknown flag {unknown[0]}{meant} (ghostd {words[0]} --help tells them all)")
+    args.asked = asked
     return COMMANDS[args.command].act(args)
 
 
@@ -162,10 +163,13 @@ def _status(args: argparse.Namespace) -> int:
 
 def _stop(args: argparse.Namespace) -> int:
     sources = _sources(args)
-    if sources.pidfile is not None and (code := asking.stop(sources.pidfile)) is not None:
-        return code
+    asked: int = args.asked
+    if not asked and sources.pidfile is not None:
+        asked, code = asking.stop(sources.pidfile)
+        if code is not None:
+            return code
     # It takes longer than a moment: now it matters how long it may take, and only the program knows all its options.
-    pid = stopping.stop(*_limits(sources)).answer
+    pid = stopping.stop(*_limits(sources)).answer or asked
     return output.tell(lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running())
 
 

@@ -32,7 +32,14 @@ def run(words: list[str]) -> int | None:
 
     if wanted.command == "status":
         return asking.status(pidfile, as_json=wanted.as_json)
-    return asking.stop(pidfile) if wanted.command == "stop" else asking.reload(pidfile)
+    if wanted.command == "reload":
+        return asking.reload(pidfile)
+    asked, code = asking.stop(pidfile)
+    if code is None:
+        from ghostd.cli import commands  # noqa: PLC0415  only the program knows how long this may take
+
+        return commands.run(words, asked=asked)
+    return code
 
 
 class Wanted:
