@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import AbstractContextManager, nullcontext
-from types import FunctionType
 
 from ghostd.core.actions import Announce, News, Spawn
 from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
@@ -19,22 +18,21 @@ from ghostd.engine.household import Household, Setup
 from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
 from ghostd.ghost import Ghost
 from ghostd.hints import TYPE_CHECKING
+from ghostd.linux import title
 from ghostd.linux.procfs import thread_count
-from ghostd.linux.title import set_title
 from ghostd.log import failure
-from ghostd.spirit import birth, runners
+from ghostd.spirit import arguments, birth, runners
 from ghostd.spirit.context import Context
 
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
     from typing import NoReturn, TypeVar
 
     from ghostd.core.snapshot import Snapshot
     from ghostd.engine.launch import Birth
     from ghostd.engine.perform import Performer
-    from ghostd.linux.board import Page
     from ghostd.linux.inbox import Inbox
     from ghostd.serve.door import Door
 
@@ -65,7 +63,6 @@ class Prefork(Ghost):
         self._household: Household | None = None
         self._context: Context | None = None
         self._order: Spawn | None = None
-        self._page: Page | None = None
         self._is_deaf = self._check_work()
         super().__init__(**options)
         if self._answers and not self.config.serve.listen:
@@ -239,40 +236,56 @@ class Prefork(Ghost):
         )
 
     def _birth(self, household: Household) -> Birth:
-        """The first steps of a newborn. What can be is laid out here, once: in a newborn it would cost page faults."""
-        keep = (household.inherited - self.private_descriptors()) | {0, 1, 2, household.bell.ring_fileno()}
-        given = birth.Inheritance(
+        """What each newborn is. It is made here, before the first fork: in a newborn it would cost page faults."""
+        context = Context(household.board.cradle, household.bell.ringing())
+        live, report, show, attributes = self._life(context), self._report, title.setter(), vars(self)
+        name, shadow = self.name, type(self).tick is Prefork.tick
+        be_born: Callable[[int], None]
+        log: tuple[int, ...] | None = None
+        has_lost = False
+
+        def begin(order: Spawn) -> None:
+            self._household, self._order, self._context = None, order, context
+            if shadow:
+                attributes["tick"] = context.tick  # without the detour over the method: a beat is cheap
+            be_born(order.seat)
+            if has_lost:
+                self.log.after_fork()
+            show(f"{name}: spirit {order.seat}")
+            live()
+
+        def be_spirit(order: Spawn) -> NoReturn:
+            birth.leave(runners.run(begin, report, order))
+
+        def prepare() -> Callable[[Spawn], NoReturn]:
+            nonlocal log, be_born, has_lost
+            has_lost = self.log.dropped > 0
+            if log != self.log.descriptors():
+                log = self.log.descriptors()
+                be_born = birth.lay_out(self._inheritance(household, context, log))
+            return be_spirit
+
+        return prepare
+
+    def _inheritance(self, household: Household, context: Context, log: Collection[int]) -> birth.Inheritance:
+        keep = household.inherited - self.private_descriptors()
+        return birth.Inheritance(
             manager=household.pid,
             board=household.board,
-            bell=household.bell,
+            life=household.life,
             signals=household.caught,
-            keep=tuple(keep),
+            unblock=household.unblock,
+            keep=(*keep, *log, 0, 1, 2, household.bell.ring_fileno()),
             stdio=None if household.echo is None else household.echo.writer,
             nofile=household.nofile,
+            on_quit=context.leave,
         )
-        ring, shadow = household.bell.ring, type(self).tick is Prefork.tick
 
-        def be_spirit(order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
-            def awaken(page: Page) -> birth.OnQuit:
-                self._household, self._order, self._page = None, order, page
-                self._context = context = Context(page, ring)
-                if shadow:
-                    vars(self)["tick"] = context.tick  # without the detour over the method: a beat is cheap
-                self.log.after_fork()
-                set_title(f"{self.name}: spirit {order.seat}")
-                return context.leave
-
-            log = self.log.descriptors()
-            code = runners.run(lambda: birth.be_born(given, order.seat, life_end, mask, log, awaken), self._report)
-            birth.leave(code or self._run_body())
-
-        return be_spirit
-
-    def _run_body(self) -> int:
-        assert self._context is not None, "a spirit has a voice"
+    def _life(self, context: Context) -> Callable[[], None]:
         deaf = self._is_deaf and type(self).spirit is Prefork.spirit
-        interval = self.config.policy.heartbeat_interval
-        return runners.run_spirit(self.spirit, self._context, interval, self._loop_factory, self._report, deaf=deaf)
+        return runners.living(
+            self.spirit, context, self.config.policy.heartbeat_interval, self._loop_factory, deaf=deaf
+        )
 
     @property
     def _answers(self) -> bool:
@@ -286,8 +299,7 @@ class Prefork(Ghost):
 
         assert self.connection is not None, "it was looked at before"
         assert self._context is not None, "a spirit has a voice"
-        assert self._page is not None, "a spirit has a page"
-        voice = Speaker(self._context, self._page, self.log)
+        voice = Speaker(self._context, self._context.page, self.log)
         return stream.serve(self.connection, self.sockets, voice, Manners.of(self.config.policy, self.config.serve))
 
     def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -300,8 +312,8 @@ class Prefork(Ghost):
 
     def _report(self, error: BaseException) -> None:
         self.log.exception(f"Spirit {os.getpid()} failed", error)
-        if self._page is not None:
-            self._page.leave_text("\n".join(failure.told(error)))
+        if self._context is not None:
+            self._context.leave_text("\n".join(failure.told(error)))
 
     def _check_work(self) -> bool:
         """That there is something to run, before anything forks; whether it cannot take the ghost."""
@@ -312,9 +324,9 @@ class Prefork(Ghost):
                 )
             return False
         if callable(self._work):
-            if _takes(self._work, self):
+            if arguments.fit(self._work, self):
                 return False
-            if _takes(self._work):
+            if arguments.fit(self._work):
                 return True
         raise OptionError(
             f"option spirit: {self._work!r} is not allowed; it takes a function of one argument, the ghost, or of none"
@@ -330,7 +342,7 @@ class _Hooks:
         self.heartbeat = ghost.heartbeat
         self.waitup = ghost.waitup
         self.spawn = ghost.spawn
-        self._reap_takes_status = _takes(ghost.reap, 0, None)
+        self._reap_takes_status = arguments.fit(ghost.reap, 0, None)
 
     def reap(self, pid: int, exit: Exit) -> None:  # noqa: A002
         args = (pid, exit) if self._reap_takes_status else (pid,)
@@ -356,33 +368,6 @@ def _raise_if_bad(performer: Performer) -> None:
     if halt.code is not ExitCode.BOOT_FAILED:
         raise SystemFault(text)
     raise BootError(f"{text}\n{performer.last_words}".rstrip())
-
-
-def _takes(function: Body, *args: object) -> bool:
-    """Whether the function can be called with these; what cannot be looked into is believed to take nothing."""
-    plain = getattr(function, "__func__", function)
-    if isinstance(plain, FunctionType) and not vars(plain):
-        return _has_room(plain, len(args) + (plain is not function))
-    import inspect  # noqa: PLC0415  as long as all the rest to load; for partials, decorated functions, callable objects
-
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return not args
-    try:
-        signature.bind(*args)
-    except TypeError:
-        return False
-    return True
-
-
-def _has_room(function: FunctionType, count: int) -> bool:
-    """Whether a plain function can be called with so many values by position."""
-    code, defaults = function.__code__, function.__defaults__ or ()
-    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
-        return False
-    has_rest = bool(code.co_flags & 0x04)  # inspect.CO_VARARGS
-    return code.co_argcount - len(defaults) <= count and (count <= code.co_argcount or has_rest)
 
 
 def _freeze() -> None:

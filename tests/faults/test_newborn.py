@@ -169,3 +169,37 @@ def test_a_new_generation_loads_from_where_the_link_points_now(stage: Stage) -> 
     subject.send(signal.SIGHUP)
     assert [note.more[0] for note in subject.wait_notes("version", 2)] == ["one", "two"]
     assert subject.quit() == 0
+
+
+FAULTS = """\
+import resource
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+class Subject(Prefork):
+    def spawn(self, pid):
+        if os.path.exists("go"):
+            return
+        open("go", "w").close()
+        pid = os.fork()
+        if pid == 0:
+            note("bare", faults())
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+    def spirit(self):
+        count = faults()
+        note("born", count)
+        while self.tick():
+            time.sleep(0.01)
+"""
+MOST_FAULTS = 120  # of a newborn's own; a call of a method is three, a name that is looked up two, an import thousands
+
+
+def test_the_first_steps_of_a_newborn_touch_few_pages(stage: Stage) -> None:
+    subject = stage.run(FAULTS, spirits=4)
+    (bare,) = (int(note.more[0]) for note in subject.wait_notes("bare"))
+    born = sorted(int(note.more[0]) for note in subject.wait_notes("born", 4))
+    assert born[1] - bare < MOST_FAULTS, (bare, born)
+    assert subject.quit() == 0

@@ -307,7 +307,7 @@ class Subject(Prefork):
         note("begin", self.serial)
         while self.tick():
             if self.seat == 0 and os.path.exists("go"):
-                words, chance = self._page.words, random.Random(SEED)
+                words, chance = self._context.page.words, random.Random(SEED)
                 until = time.monotonic() + 1.5
                 while time.monotonic() < until:
                     for at in range(len(words)):

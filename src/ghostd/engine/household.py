@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 from contextlib import ExitStack, suppress
 
 from ghostd.core.pool import Pool
@@ -16,6 +17,8 @@ from ghostd.engine.sources import Duties, Poller, Signals
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds, inbox, process
 from ghostd.linux.board import Board, Doorbell
+from ghostd.linux.child import unblocking_signals
+from ghostd.linux.life import LifePipe
 from ghostd.record import Frozen
 
 if TYPE_CHECKING:
@@ -69,16 +72,14 @@ class Household:
         self._closing.callback(fds.restore_limit, self.nofile)
         self.board = self._own(Board())
         self.bell = self._own(Doorbell())
-        self.life, self._life_writer = fds.pipe_cloexec()
-        self._closing.callback(os.close, self.life)
-        self._closing.callback(os.close, self._life_writer)
+        self.life = self._own(LifePipe(signal.SIGKILL))
         poller = self._own(Poller())
         self.crew = Crew(self.board, poller, use_pidfd=setup.use_pidfd)
         # A silent spirit can say where it stands, even inside C code: faulthandler writes from the signal handler,
         # and newborns inherit it.
         with suppress(OSError, ValueError, RuntimeError):  # no stderr: nowhere to write
             faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
-        self.caught = inbox.changed()
+        self.caught, self.unblock = inbox.changed(), unblocking_signals()
         self.echo = self._echo(setup.log, poller) if setup.has_echo else None
         launcher = ForkLauncher(self.board, self.life, setup.birth(self), setup.warn_of_threads)
         self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)

@@ -7,66 +7,78 @@ neither lost nor run by the parent's handlers. Nothing is logged between fork an
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 
+from ghostd.engine.clock import now
 from ghostd.errors import ExitCode, ThreadedForkError
 from ghostd.hints import TYPE_CHECKING, Protocol
-from ghostd.linux import life
 from ghostd.linux.child import block_signals, unblock_signals
 from ghostd.linux.procfs import thread_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from ghostd.core.actions import Spawn
     from ghostd.linux.board import Board
+    from ghostd.linux.life import LifePipe
 
-    # Given its order, its end of the life pipe, and the signal mask to return to once its handlers are set.
-    Birth = Callable[[Spawn, int, set[int]], NoReturn]
+    # Called before the forks of a batch; gives what each newborn then is, given its order.
+    Birth = Callable[[], Callable[[Spawn], NoReturn]]
+    # The pid of the new process, or why there is none; and when that was.
+    Outcome = tuple[int | OSError | MemoryError | ThreadedForkError, float]
 
 
 class Launcher(Protocol):
-    """Makes the process of a spirit."""
+    """Makes the processes of spirits."""
 
-    def launch(self, order: Spawn) -> int:
-        """The pid of the new process. Raises OSError when the kernel refuses."""
+    def launch(self, orders: Sequence[Spawn]) -> list[Outcome]:
+        """Make a process for each order; an outcome for each, in their order."""
 
 
 class ForkLauncher:
-    """Forks the spirit from the manager itself."""
+    """Forks spirits from the manager itself.
 
-    def __init__(self, board: Board, life_pipe: int, birth: Birth, warn: Callable[[str], None] | None = None) -> None:
+    After a fork each page that the manager touches is copied, again for each spirit, which keeps the old one to itself.
+    So between the forks of a batch nothing is done that can be done before the first or after the last.
+    """
+
+    def __init__(self, board: Board, life: LifePipe, birth: Birth, warn: Callable[[str], None] | None = None) -> None:
         self._board = board
-        self._life_pipe = life_pipe
+        self._life = life
         self._birth = birth
         self._warn = warn  # None: refuse to fork beside a thread
 
-    def launch(self, order: Spawn) -> int:
-        """Fork; the child never returns from here."""
-        self._check_threads()
-        self._board.prepare(order.seat)
+    def launch(self, orders: Sequence[Spawn]) -> list[Outcome]:
+        """Fork; a child never returns from here."""
+        try:
+            self._check_threads()
+        except ThreadedForkError as error:
+            return [(error, now())] * len(orders)
         _flush()
-        life_end = life.lay(self._life_pipe, signal.SIGKILL)
+        begin = self._birth()
         mask = block_signals()
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._begin(order, life_end, mask)
+            outcomes = [self._fork(order, begin) for order in orders]
         finally:
             unblock_signals(mask)
-            if life_end >= 0:
-                os.close(life_end)
         os.sched_yield()  # else a newborn on this processor would wait until the manager does
-        return pid
+        return outcomes
 
-    def _begin(self, order: Spawn, life_end: int, mask: set[int]) -> NoReturn:
+    def _fork(self, order: Spawn, begin: Callable[[Spawn], NoReturn]) -> Outcome:
         try:
-            self._birth(order, life_end, mask)
-        finally:
-            os._exit(ExitCode.BUG)  # birth ends the process itself; a newborn must never run on as a manager
+            self._board.prepare(order.seat)
+            self._life.lay()
+            pid = os.fork()
+        except (OSError, MemoryError) as error:
+            return error, now()
+        if pid == 0:
+            try:
+                begin(order)
+            finally:
+                os._exit(ExitCode.BUG)  # birth ends the process itself; a newborn must never run on as a manager
+        return pid, now()
 
     def _check_threads(self) -> None:
         count = thread_count()

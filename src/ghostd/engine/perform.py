@@ -13,8 +13,7 @@ import signal
 from ghostd.core import actions as do
 from ghostd.core.events import Event, Exit, Forked, ForkFailed
 from ghostd.engine import words
-from ghostd.engine.clock import now
-from ghostd.errors import ExitCode, ThreadedForkError
+from ghostd.errors import ExitCode
 from ghostd.hints import TYPE_CHECKING, Protocol, assert_never
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Performer:
 
     def perform(self, orders: list[do.Action]) -> list[Event]:
         """Carry out the orders: what came of them. Forks first: a replacement waits for no log line and no hook."""
-        outcomes = [self._launch(order) for order in orders if isinstance(order, do.Spawn)]
+        outcomes = self._launch([order for order in orders if isinstance(order, do.Spawn)])
         for order in orders:
             self._perform(order)
         return outcomes
@@ -94,13 +93,15 @@ class Performer:
             if os.getpid() != self._pid:
                 os._exit(ExitCode.FAILED)  # a child that the hook has forked and not ended: no second manager
 
-    def _launch(self, order: do.Spawn) -> Event:
-        try:
-            pid = self._launcher.launch(order)
-        except (OSError, MemoryError, ThreadedForkError) as error:
-            return ForkFailed(order.spirit, _why(error), now())
-        self._crew.add(order, pid)
-        return Forked(order.spirit, now())
+    def _launch(self, orders: list[do.Spawn]) -> list[Event]:
+        events: list[Event] = []
+        for order, (pid, at) in zip(orders, self._launcher.launch(orders) if orders else (), strict=True):
+            if isinstance(pid, int):
+                self._crew.add(order, pid)
+                events.append(Forked(order.spirit, at))
+            else:
+                events.append(ForkFailed(order.spirit, _why(pid), at))
+        return events
 
     def _perform(self, order: do.Action) -> None:
         match order:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-from contextlib import suppress
 
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
 from ghostd.linux.process import PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
 BEAT: Final = 0  # monotonic seconds of the last sign of life
@@ -31,7 +31,7 @@ SERVED: Final = 5  # those that were finished, since the spirit began
 WORDS: Final = PAGE // 8  # of a page; those from 6 up to the text are free
 _TEXT: Final = 512  # where the text begins, in bytes
 
-MOST_SEATS: Final = 1 << 18  # 1 GiB of pages; a bound on what a wrong seat can cost
+MOST_SEATS: Final = (1 << 30) // PAGE  # 1 GiB of pages; a bound on what a wrong seat can cost
 _CHUNK: Final = 256  # seats mapped at once: a megabyte of addresses, in which memory is taken only by seats in use
 _NO_EXEC_SEAL: Final = 0x0008  # MFD_NOEXEC_SEAL, since Linux 6.3, where a setting may refuse a memfd without it
 
@@ -54,24 +54,23 @@ class Board:
         self._moments: list[memoryview[float]] = []  # the same memory, its words as floats
         self._addresses: list[int] = []
         self._backed = 0  # seats whose memory is there for sure
-        # The one page that a child inherits, already mapped: to do so after the fork costs the child 100 page faults.
-        self._cradle: Page | None = None
-        self._cradled = -1  # the seat in it
+        # Where each newborn finds its page, at the same addresses: so its voice can be made before the fork, in memory
+        # that all spirits share. In the manager it is nobody's.
+        self.cradle = Page(process.map_private(PAGE))
 
     def fileno(self) -> int:
         """The memfd, which a newborn needs until it has adopted its page; -1 without one."""
         return self._fd
 
     def prepare(self, seat: int) -> None:
-        """Make the seat's page exist, and zero it; right before the fork. OSError when there is no memory for it."""
+        """Make the seat's page exist, and blank it; right before the fork. OSError when there is no memory for it."""
         assert 0 <= seat < MOST_SEATS, f"seat {seat} is not on the board: 0 to {MOST_SEATS - 1}"
         while seat >= len(self._chunks) * _CHUNK:
             self._grow()
         if seat >= self._backed:
             self._back(seat + 1)
-        ctypes.memset(self._address(seat), 0, PAGE)
-        if self._fd >= 0:
-            self._lay(seat)
+        words, at = self._chunks[seat // _CHUNK], seat % _CHUNK * WORDS
+        words[at + BEAT] = words[at + BUSY_UNTIL] = words[at + STATE] = words[at + TEXT_BYTES] = 0
 
     def read(self, seat: int) -> Cell:
         """The seat's (beat, busy until, state): whatever its spirit wrote there, which may be anything."""
@@ -97,18 +96,20 @@ class Board:
             return ""
         return ctypes.string_at(self._address(seat) + _TEXT, length).decode(errors="replace")
 
-    def adopt(self, seat: int) -> Page:
-        """Called in the newborn, once: keep this seat's page, and give up everything else of the board."""
-        # Its views point to nothing here and must not be read. To free them is left out: it costs 60 page faults.
-        self._given_up, self._chunks, self._moments = (self._chunks, self._moments), [], []
+    def adopting(self) -> Callable[[int], object]:
+        """What puts the page of a seat into the cradle, for ever: made ready before the fork, for a newborn.
+
+        The newborn then gives the rest of the board up: it closes the memfd. No map of the board but its own is there.
+        """
         if self._fd < 0:
-            page = Page(self._address(seat))
-            self._unmap_all_but(page.address)
-            return page
-        page = self._cradle if seat == self._cradled and self._cradle else self._lay(seat)
-        os.close(self._fd)
-        self._fd = -1
-        return page
+            return self._adopt
+        lay = process.mapping_shared(self._fd, PAGE, self.cradle.address)
+
+        def adopt(seat: int) -> None:
+            if lay(seat * PAGE) == -1:
+                raise MemoryError(f"the page of seat {seat} could not be mapped")
+
+        return adopt
 
     def close(self) -> None:
         """Give the memory back; a second time does nothing. Pages that spirits hold live on until they end."""
@@ -117,10 +118,10 @@ class Board:
         for address in self._addresses:
             process.unmap(address, _CHUNK * PAGE)
         self._addresses.clear()
-        if self._cradle:
-            process.unmap(self._cradle.address, PAGE)
-            self._cradle = None
         self._backed = 0
+        if self.cradle.address:
+            process.unmap(self.cradle.address, PAGE)
+            self.cradle.address = 0
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -136,13 +137,10 @@ class Board:
         self._chunks.append(_words(address, _CHUNK))
         self._moments.append(_moments(self._chunks[-1]))
 
-    def _lay(self, seat: int) -> Page:
-        if self._cradle:
-            process.map_shared(self._fd, seat * PAGE, PAGE, at=self._cradle.address)
-        else:
-            self._cradle = Page(process.map_shared(self._fd, seat * PAGE, PAGE))
-        self._cradled = seat
-        return self._cradle
+    def _adopt(self, seat: int) -> None:
+        process.map_again(self._address(seat), PAGE, self.cradle.address)
+        for address in self._addresses:
+            process.unmap(address, _CHUNK * PAGE)
 
     def _back(self, seats: int) -> None:
         # Where memory is short this fails; a write to the map would be a SIGBUS instead.
@@ -152,14 +150,6 @@ class Board:
 
     def _address(self, seat: int) -> int:
         return self._addresses[seat // _CHUNK] + seat % _CHUNK * PAGE
-
-    def _unmap_all_but(self, page: int) -> None:
-        length = _CHUNK * PAGE
-        for begin in self._addresses:
-            end = begin + length
-            for start, stop in ((begin, page), (page + PAGE, end)) if begin <= page < end else ((begin, end),):
-                if start < stop:
-                    process.unmap(start, stop - start)
 
 
 class Page:
@@ -206,10 +196,20 @@ class Doorbell:
         """The end that a spirit keeps."""
         return self._writer
 
-    def ring(self) -> None:
-        """Have the manager look; never blocks. Does nothing when it rings already, or when nobody is there to hear."""
-        with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._writer, b"\0")
+    def ringing(self) -> Callable[[], None]:
+        """What has the manager look: made ready before the fork, for a newborn.
+
+        It never blocks, and does nothing when the bell rings already, or when nobody is there to hear.
+        """
+        write, writer = os.write, self._writer
+
+        def ring() -> None:
+            try:  # noqa: SIM105  to make an object that suppresses would cost a newborn page faults
+                write(writer, b"\0")
+            except (BlockingIOError, BrokenPipeError):
+                pass
+
+        return ring
 
     def drain(self) -> bool:
         """Stop the ringing; whether it rang. What rings from now on is heard the next time."""

@@ -12,12 +12,17 @@ import functools
 import os
 import select
 import signal
+import sys
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from ghostd.hints import TYPE_CHECKING
+from ghostd.linux import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ghostd.linux.process import Call
 
 UNKNOWN: int = -1  # the status of a child that somebody else reaped: it is gone, and nobody can say how
 
@@ -26,6 +31,7 @@ UNKNOWN: int = -1  # the status of a child that somebody else reaped: it is gone
 _FAULTS = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT}
 )
+_MASK_BYTES = 128  # of a sigset_t; the kernel reads the first eight
 BLOCKABLE: frozenset[int] = frozenset(range(1, 32)) - _FAULTS - {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -152,6 +158,14 @@ def block_signals() -> set[int]:
     """
     mask: set[int] = _signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE)
     return mask
+
+
+def unblocking_signals() -> Call:
+    """The call that brings back the mask of now: made ready before signals are blocked, for a newborn."""
+    mask: set[int] = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    bits = sum(1 << (signum - 1) for signum in mask)
+    words = bits.to_bytes(8, sys.byteorder).ljust(_MASK_BYTES, b"\0")
+    return partial(process.bare().sigprocmask, int(signal.SIG_SETMASK), words, None)
 
 
 def unblock_signals(mask: set[int] | frozenset[int] = frozenset()) -> None:

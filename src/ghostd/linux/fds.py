@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import resource
 from contextlib import suppress
+from functools import partial
 
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _LAST = 2**31 - 1  # the highest number that a descriptor can have
 
 
 def close_all_but(keep: Iterable[int]) -> None:
     """Close every descriptor that is not in `keep`."""
+    for close in closing_all_but(keep):
+        close()
+
+
+def closing_all_but(keep: Iterable[int]) -> list[Callable[[], object]]:
+    """The calls that close every descriptor that is not in `keep`: made ready before a fork, for a newborn."""
     gaps = list(_gaps(sorted(set(keep))))
-    if not all(process.close_range(first, last) for first, last in gaps):
-        _close_listed(gaps)
+    if process.close_range(_LAST, _LAST):  # there is none so high: this asks whether the kernel can
+        return [process.closing_range(first, last) for first, last in gaps]
+    return [partial(_close_listed, gaps)]
 
 
 def census() -> dict[int, str]:

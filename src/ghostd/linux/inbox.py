@@ -6,7 +6,6 @@ that writes that byte itself loses wake-ups: https://github.com/python/cpython/i
 
 from __future__ import annotations
 
-import _signal
 import fcntl
 import os
 import signal
@@ -42,9 +41,11 @@ class Inbox:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._room = fcntl.fcntl(self._reader, fcntl.F_GETPIPE_SZ)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        # One object for all, and kept: each that a newborn had to free would cost it page faults.
+        self._handler = self._note
         try:
             for signum in sorted(self._wanted):
-                self._before[signum] = signal.signal(signum, self._note)
+                self._before[signum] = signal.signal(signum, self._handler)
         except (OSError, ValueError):
             self.close()
             raise
@@ -98,7 +99,7 @@ class Inbox:
 
 
 def changed() -> tuple[tuple[int, int], ...]:
-    """Each signal that does not do what the system has it do, with that, for :func:`reset`; asked before a fork.
+    """Each signal that does not do what the system has it do, with that; asked before a fork, for a newborn.
 
     SIGPIPE and SIGXFSZ alone are ignored, as in any Python. A handler that C code set behind Python's back is left out:
     it is faulthandler's, whose stacks are wanted.
@@ -111,16 +112,11 @@ def changed() -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def reset(signals: Iterable[tuple[int, int]]) -> None:
-    """In a newborn: forget these handlers and the wakeup descriptor. The caller empties the mask afterwards."""
-    signal.set_wakeup_fd(-1)
-    for signum, wanted in signals:
-        _signal.signal(signum, wanted)  # by the C function: the enums of the wrapper cost many page faults
-
-
 def reset_all() -> None:
-    """Forget every handler, and the wakeup descriptor."""
-    reset(changed())
+    """Forget every handler, and the wakeup descriptor. The caller empties the mask afterwards."""
+    signal.set_wakeup_fd(-1)
+    for signum, action in changed():
+        signal.signal(signum, action)
 
 
 def _capped(signals: list[int]) -> list[int]:

@@ -7,35 +7,52 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from functools import partial
+
+from ghostd.hints import TYPE_CHECKING
+from ghostd.linux import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _F_SETSIG = 10  # Linux: which signal O_ASYNC sends instead of SIGIO
 
 
-def lay(reader: int, signum: int) -> int:
-    """In the parent, before a fork: a descriptor of the life pipe for one child, which its end will send ``signum``.
+class LifePipe:
+    """The pipe as the parent has it. Nobody ever writes to it.
 
-    O_ASYNC belongs to an open file description, which a fork shares; so the pipe is opened anew for each child. The
-    parent closes its copy after the fork. -1 where /proc or F_SETSIG is missing. Nobody may ever write to the pipe.
+    O_ASYNC belongs to an open file description, which a fork shares; so the pipe is opened anew for each child, and
+    each finds its own at the same number, ``end``, which is what it keeps.
     """
-    fd = -1
-    try:
-        fd = os.open(f"/proc/self/fd/{reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        fcntl.fcntl(fd, _F_SETSIG, signum)
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    except OSError:
-        if fd >= 0:
+
+    def __init__(self, signum: int) -> None:
+        self._signum = signum
+        self._reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        self._path = f"/proc/self/fd/{self._reader}"
+        self.end = os.dup(self._reader)
+
+    def lay(self) -> None:
+        """Before each fork: have the child's own description at its number; an idle one where /proc is missing."""
+        fd = -1
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fcntl.fcntl(fd, _F_SETSIG, self._signum)
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+            os.dup2(fd, self.end, inheritable=False)
+        except OSError:
+            os.dup2(self._reader, self.end, inheritable=False)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def following(self) -> Callable[[int], object]:
+        """What has the signal sent to this process, or to the group of which the negative number is given.
+
+        Made ready before the fork, for a child. Whether the parent went before this call, the caller looks.
+        """
+        return partial(process.bare().fcntl, self.end, fcntl.F_SETOWN)
+
+    def close(self) -> None:
+        """Close all of it: the signal is sent now, unless another has a copy of the writing end."""
+        for fd in (self._reader, self._writer, self.end):
             os.close(fd)
-        return -1
-    return fd
-
-
-def follow(fd: int) -> None:
-    """In the child: be the one that is sent the signal. Whether the parent went before this call, the caller looks.
-
-    A child that leads a process group has it sent to the whole group: what it has started goes with it.
-    """
-    if fd >= 0:
-        own = os.getpid()
-        with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETOWN, -own if os.getpgrp() == own else own)

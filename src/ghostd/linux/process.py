@@ -2,6 +2,10 @@
 
 They go through ctypes. Loading it costs milliseconds and memory, so :func:`load` is called once, before the first fork;
 after that a call costs a microsecond, in the manager and in each child alike.
+
+In a newborn even that is dear: whatever is touched there for the first time, be it only to count a reference, is a page
+that is copied. What a newborn calls is therefore made before the fork, arguments and all: such a function has a name
+that ends in -ing, and gives a :data:`Call`.
 """
 
 from __future__ import annotations
@@ -9,6 +13,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from functools import partial
+
+from ghostd.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Call = Callable[[], int]  # made ready before a fork, for a newborn; -1 where it fails
 
 PAGE: int = os.sysconf("SC_PAGE_SIZE")
 
@@ -19,6 +31,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PROT_READ_WRITE = 1 | 2
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
+_MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _MADV_DONTFORK = 10
 _CLOSE_RANGE = 436
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -33,6 +46,8 @@ def load() -> ctypes.CDLL:
     address, length, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     libc.mmap.restype = address
     libc.mmap.argtypes = (address, length, number, number, number, ctypes.c_int64)
+    libc.mremap.restype = address
+    libc.mremap.argtypes = (address, length, length, number, address)
     libc.munmap.argtypes = (address, length)
     libc.madvise.argtypes = (address, length, number)
     libc.prctl.argtypes = (number, *[ctypes.c_ulong] * 4)
@@ -41,13 +56,33 @@ def load() -> ctypes.CDLL:
     return libc
 
 
-def die_with_parent(signum: int) -> None:
+@functools.cache
+def bare() -> ctypes.CDLL:
+    """The C library for calls in a newborn: nothing is converted, looked up or kept, errno least of all.
+
+    It takes small numbers, bytes where C wants a pointer, and :class:`ctypes.c_void_p`; it gives an int.
+    """
+    return ctypes.CDLL(None)
+
+
+def dying_with_parent(signum: int) -> Call:
     """Have the kernel send `signum` to this process when the thread that forked it ends.
 
     A parent that ended before this call sends nothing: compare os.getppid() with the parent's pid afterwards. A change
     of uid and an exec of a set-user-id program clear it: call it after becoming another user.
     """
-    _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signum)
+    return partial(bare().prctl, _PR_SET_PDEATHSIG, signum, 0, 0, 0)
+
+
+def closing_range(first: int, last: int) -> Call:
+    """Close every descriptor from `first` to `last` in one call."""
+    return partial(bare().syscall, _CLOSE_RANGE, first, last, 0)
+
+
+def mapping_shared(fd: int, length: int, at: int) -> Callable[[int], int]:
+    """Put `length` bytes of `fd` in the place of what is mapped at `at`; called with their offset, below 2 GiB."""
+    flags = _MAP_SHARED | _MAP_FIXED
+    return partial(bare().mmap, ctypes.c_void_p(at), length, _PROT_READ_WRITE, flags, fd)
 
 
 def become_subreaper(adopt: bool = True) -> None:  # noqa: FBT001, FBT002  one flag, and the name asks for it
@@ -85,6 +120,18 @@ def map_shared(fd: int, offset: int, length: int, at: int = 0) -> int:
     """
     flags = (_MAP_SHARED if fd >= 0 else _MAP_SHARED | _MAP_ANONYMOUS) | (_MAP_FIXED if at else 0)
     return _mmap(at, length, flags, fd, offset)
+
+
+def map_again(address: int, length: int, at: int) -> None:
+    """Put shared memory that is mapped at `address` in the place of what is mapped at `at`, too."""
+    flags = _MREMAP_MAYMOVE | _MREMAP_FIXED
+    if load().mremap(address, 0, length, flags, at) == _FAILED:
+        raise _fault("mremap")
+
+
+def map_private(length: int) -> int:
+    """The address of `length` bytes of fresh memory that children get a copy of."""
+    return _mmap(0, length, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0)
 
 
 def map_private_over(address: int, length: int) -> None:

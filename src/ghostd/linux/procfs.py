@@ -22,7 +22,7 @@ def boot_id() -> str:
 
 
 def thread_count() -> int:
-    """How many threads this process has, those of C libraries among them; one call, for use before each fork."""
+    """How many threads this process has, those of C libraries among them; one call, for use before forks."""
     try:
         return os.stat("/proc/self/task").st_nlink - 2
     except FileNotFoundError:

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 def set_title(text: str) -> None:
     """Show `text` in ps and top; without setproctitle nothing. The first call loads it: let that be before a fork."""
-    _setter()(text)
+    setter()(text)
 
 
 @functools.cache
-def _setter() -> Callable[[str], object]:
-    """The function of setproctitle's C module, loaded without its package.
+def setter() -> Callable[[str], object]:
+    """What sets the title: made ready before a fork, for a newborn.
 
-    The package imports logging and threading, whose hooks would run in every newborn: 130 page faults a fork.
+    It is the function of setproctitle's C module, loaded without its package, which imports logging and
+    threading, whose hooks would run in every newborn: 130 page faults a fork.
     """
     package = PathFinder.find_spec("setproctitle")
     places = package.submodule_search_locations if package is not None else None

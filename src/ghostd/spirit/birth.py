@@ -1,7 +1,13 @@
-"""The first steps of a newborn spirit, in their order, each with its why; and its last one."""
+"""The first steps of a newborn spirit, in their order, each with its why; and its last one.
+
+In a newborn every object that is touched is a page to copy, be it only for its count of references: a name that is
+looked up costs more than the call that it is looked up for. So all that the steps need is fetched and made before the
+fork, once for all spirits, and the steps are one plain function of calls and local names.
+"""
 
 from __future__ import annotations
 
+import _signal
 import gc
 import os
 import signal
@@ -9,65 +15,83 @@ import sys
 from contextlib import suppress
 
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux import fds, inbox, life, process
-from ghostd.linux.child import unblock_signals
+from ghostd.linux import fds, process
 from ghostd.record import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from typing import NoReturn
 
-    from ghostd.linux.board import Board, Doorbell, Page
+    from ghostd.linux.board import Board
+    from ghostd.linux.life import LifePipe
+    from ghostd.linux.process import Call
 
-    OnQuit = Callable[[], None]
 
-
-class Inheritance(Frozen):
+class Inheritance(Frozen, kw_only=True):
     """What every spirit of a pool is given by its manager."""
 
     manager: int  # pid
     board: Board
-    bell: Doorbell
+    life: LifePipe
     signals: tuple[tuple[int, int], ...]  # what to make of those that the manager changed
-    keep: tuple[int, ...]  # the user's descriptors, stdio and the doorbell; but for the log's, all others are closed
+    unblock: Call
+    keep: tuple[int, ...]  # the descriptors of the user, of the log and of the bell, and stdio; all others are closed
     stdio: int | None  # where stdout and stderr go, unless they stay
     nofile: tuple[int, int] | None  # the limits to go back to, when the manager raised its own
+    on_quit: Callable[[], None]  # called when the spirit is asked to leave
 
 
-def be_born(
-    given: Inheritance, seat: int, life_end: int, mask: set[int], log: Collection[int], awaken: Callable[[Page], OnQuit]
-) -> None:
-    """From a copy of the manager to a spirit. Signals are blocked until the last step.
+def lay_out(given: Inheritance) -> Callable[[int], None]:
+    """Make the function that turns a copy of the manager into the spirit of a seat. Signals are blocked until its end.
 
-    ``life_end`` is its own end of a pipe whose end is the manager's end, -1 where there is none; ``log`` the log's
-    descriptors. ``awaken`` makes the spirit's voice from its page and returns what to call when the spirit is asked to
-    leave.
+    It is called in the newborn. By the C functions where Python has wrappers, whose enums are touched, too.
     """
-    # The manager's handlers and wakeup descriptor must not hear our signals.
-    inbox.reset(given.signals)
-    # Own group: Ctrl-C on a terminal reaches the manager alone, and what this spirit starts goes with it.
-    os.setpgid(0, 0)
-    # No orphan: the kernel ends us with the manager, also when we hang. It may have gone before this line.
-    process.die_with_parent(signal.SIGKILL)
-    if os.getppid() != given.manager:
-        os._exit(0)
-    # Only our own page: we cannot speak for another spirit.
-    page = given.board.adopt(seat)
-    if given.stdio is not None:
-        fds.redirect_stdio(given.stdio)
-    # Of the manager's descriptors nothing stays, of other spirits' nothing.
-    fds.close_all_but((*given.keep, *log, max(life_end, 0)))
-    # The same through the life pipe, for all of our group: it also ends what we have started, and holds where PDEATHSIG
-    # is lost by a change of user.
-    life.follow(life_end)
-    fds.restore_limit(given.nofile)
-    gc.enable()
-    on_quit = awaken(page)
-    # What this spirit forks must not beat for it: there the page becomes private memory.
-    os.register_at_fork(after_in_child=page.mute)
-    # From here on we hear: QUIT asks us to leave; TERM and INT end us, as the ancestor's spirits.
-    signal.signal(signal.SIGQUIT, lambda _number, _frame: on_quit())
-    unblock_signals(mask)
+    set_wakeup_fd, set_signal, setpgid, getpid, getppid = (
+        _signal.set_wakeup_fd, _signal.signal, os.setpgid, os.getpid, os.getppid,
+    )  # fmt: skip
+    manager, keep, stdio, nofile, unblock = given.manager, given.keep, given.stdio, given.nofile, given.unblock
+    die_with_parent = process.dying_with_parent(signal.SIGKILL)
+    adopt, follow = given.board.adopting(), given.life.following()
+    close_all_else = fds.closing_all_but((*keep, given.life.end))
+    enable_gc, at_fork, mute = gc.enable, os.register_at_fork, given.board.cradle.mute
+    on_quit = given.on_quit
+
+    def quit_asked(_number: int, _frame: object) -> None:
+        on_quit()
+
+    actions = {**dict(given.signals), int(signal.SIGQUIT): quit_asked}.items()
+
+    def be_born(seat: int) -> None:
+        # The manager's handlers and wakeup descriptor must not hear our signals. QUIT asks us to leave; TERM and INT
+        # end us, as the ancestor's spirits.
+        set_wakeup_fd(-1)
+        for number, action in actions:
+            set_signal(number, action)
+        # Own group: Ctrl-C on a terminal reaches the manager alone, and what this spirit starts goes with it.
+        setpgid(0, 0)
+        # No orphan: the kernel ends us with the manager, also when we hang. It may have gone before this line.
+        die_with_parent()
+        if getppid() != manager:
+            os._exit(0)
+        # Only our own page: we cannot speak for another spirit.
+        adopt(seat)
+        if stdio is not None:
+            fds.redirect_stdio(stdio)
+        # Of the manager's descriptors nothing stays, of other spirits' nothing.
+        for close in close_all_else:
+            close()
+        # The same through the life pipe, for all of our group: it also ends what we have started, and holds where
+        # PDEATHSIG is lost by a change of user.
+        follow(-getpid())
+        if nofile is not None:
+            fds.restore_limit(nofile)
+        enable_gc()
+        # What this spirit forks must not beat for it: there the page becomes private memory.
+        at_fork(after_in_child=mute)
+        # From here on we hear.
+        unblock()
+
+    return be_born
 
 
 def leave(code: int) -> NoReturn:

@@ -24,7 +24,7 @@ class Context:
     """What the code of a spirit can say and ask. ``tick`` may be called from any thread."""
 
     def __init__(self, page: Page, ring: Callable[[], None]) -> None:
-        self._page = page
+        self.page = page
         self._ring = ring
         self._on_leaving: list[Callable[[], None]] = []
         self.tick: Callable[..., bool]
@@ -36,7 +36,7 @@ class Context:
     @property
     def words(self) -> memoryview[int]:
         """The page, for who counts what is in hand: ``words[IN_FLIGHT] = n`` is one store and no system call."""
-        return self._page.words
+        return self.page.words
 
     @property
     def is_leaving(self) -> bool:
@@ -59,7 +59,7 @@ class Context:
         """Not to be judged for that long: a job that cannot tick. An outer promise is kept. Ends with a beat."""
         if not seconds >= 0:
             raise ValueError(f"busy({seconds!r}): a number of seconds, at least 0, is needed")
-        moments = self._page.moments
+        moments = self.page.moments
         before = moments[BUSY_UNTIL]
         now = time.monotonic()
         moments[BEAT] = now
@@ -70,20 +70,24 @@ class Context:
             moments[BEAT] = time.monotonic()
             moments[BUSY_UNTIL] = before
 
+    def leave_text(self, text: str) -> None:
+        """Leave a text where the manager finds it when this spirit has ended."""
+        self.page.leave_text(text)
+
     def begin_unheard(self, end: Callable[[], None]) -> None:
         """For code that cannot tick: ready, and never found silent; ``end`` is called when it is asked to leave."""
-        self._page.moments[BUSY_UNTIL] = FOR_EVER
+        self.page.moments[BUSY_UNTIL] = FOR_EVER
         self.ready()
         self.when_leaving(end)
 
     def judge(self) -> None:
         """Be found silent again, as from now: something beats for this spirit."""
-        self._page.moments[BEAT] = time.monotonic()
-        self._page.moments[BUSY_UNTIL] = 0.0
+        self.page.moments[BEAT] = time.monotonic()
+        self.page.moments[BUSY_UNTIL] = 0.0
 
     def _give_voice(self) -> None:
         """Make the functions of the voice: closures, as a local name is the cheapest thing to look at in a beat."""
-        words, moments, ring, listeners = self._page.words, self._page.moments, self._ring, self._on_leaving
+        words, moments, ring, listeners = self.page.words, self.page.moments, self._ring, self._on_leaving
         clock = time.monotonic
         told = leaving = plain = False  # plain: ready was told and nobody leaves, so that a beat is a store
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     Report = Callable[[BaseException], None]  # takes what the user's code raised
 
 
-def run(body: Callable[[], object], report: Report) -> int:
+def run(body: Callable[..., object], report: Report, *args: object) -> int:
     """Call the body: 0 when it returns, its own code on SystemExit, 1 with a reported traceback on anything else."""
     try:
-        body()
+        body(*args)
     except SystemExit as end:
         return _code(end, report)
     except BaseException as error:  # noqa: BLE001  KeyboardInterrupt and GeneratorExit are no better ends
@@ -32,30 +32,31 @@ def run(body: Callable[[], object], report: Report) -> int:
     return 0
 
 
-def run_spirit(
+def living(
     body: Callable[[], object],
     context: Context,
     interval: float,
     choose_loop: Callable[[], LoopFactory | None],  # called in the spirit, where it may import
-    report: Report,
     *,
     deaf: bool,
-) -> int:
-    """Run the body of a spirit, a coroutine in a fresh event loop that beats every ``interval`` seconds.
+) -> Callable[[], None]:
+    """What runs the body of a spirit, a coroutine in a fresh event loop that beats every ``interval`` seconds.
 
-    A deaf one cannot tick: it is ready when it begins, is never found silent (but as a coroutine), and is ended by
-    SystemExit when asked to leave.
+    Made ready before the fork. A deaf one cannot tick: it is ready when it begins, is never found silent (but as a
+    coroutine), and is ended by SystemExit when asked to leave.
     """
 
-    def whole() -> None:
-        if deaf:
-            context.begin_unheard(_end)
-        if not (deaf and context.is_leaving):
-            result = body()
-            if isinstance(result, Coroutine):
-                _run_loop(result, context, interval, choose_loop())
+    def live() -> None:
+        result = body()
+        if isinstance(result, Coroutine):
+            _run_loop(result, context, interval, choose_loop())
 
-    return run(whole, report)
+    def live_deaf() -> None:
+        context.begin_unheard(_end)
+        if not context.is_leaving:
+            live()
+
+    return live_deaf if deaf else live
 
 
 def _run_loop(

@@ -34,7 +34,8 @@ class Household:
         pid = os.fork()
         if pid == 0:
             try:
-                write(self.board.adopt(order.seat))
+                self.board.adopting()(order.seat)
+                write(self.board.cradle)
             finally:
                 os._exit(0)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -4,25 +4,24 @@ import os
 import signal
 from pathlib import Path
 
-from ghostd.linux import fds, life
+from ghostd.linux import fds
+from ghostd.linux.life import LifePipe
 from tests.support import is_alive, needs_root, wait_gone
 from tests.unit.linux.forks import Gate, child, in_child, pause, wait_exited
 
 
 def _family(gate: Gate, told: Gate, user: int = 0) -> None:
     """Have three children that follow this process, tell the pid of each, and wait for the end."""
-    reader, writer = fds.pipe_cloexec()
+    pipe = LifePipe(signal.SIGUSR1)
     for _ in range(3):
-        fd = life.lay(reader, signal.SIGUSR1)
-        assert fd >= 0
+        pipe.lay()
         if os.fork() == 0:
-            os.close(writer)
-            life.follow(fd)
+            os.close(pipe._writer)
+            pipe.following()(os.getpid())
             if user:
                 os.setresuid(user, user, user)
             told.tell(os.getpid())
             pause()
-        os.close(fd)
         gate.wait()
     pause()
 
@@ -48,12 +47,12 @@ def test_a_child_that_became_another_user_hears_of_it_too() -> None:
 
 
 def test_the_group_that_a_child_leads_hears_of_it_and_who_has_left_the_group_does_not() -> None:
-    def leader(fd: int, told: Gate, heard: Gate) -> None:
+    def leader(pipe: LifePipe, told: Gate, heard: Gate) -> None:
         os.setpgid(0, 0)
-        life.follow(fd)
+        pipe.following()(-os.getpid())
         for leaves in (False, True):
             if os.fork() == 0:
-                os.close(fd)
+                os.close(pipe.end)
                 if leaves:
                     os.setsid()
                 told.tell(os.getpid())
@@ -63,11 +62,11 @@ def test_the_group_that_a_child_leads_hears_of_it_and_who_has_left_the_group_doe
         pause()
 
     def parent(told: Gate, heard: Gate) -> None:
-        reader, writer = fds.pipe_cloexec()
-        fd = life.lay(reader, signal.SIGUSR1)
+        pipe = LifePipe(signal.SIGUSR1)
+        pipe.lay()
         if os.fork() == 0:
-            os.close(writer)
-            leader(fd, told, heard)
+            os.close(pipe._writer)
+            leader(pipe, told, heard)
         pause()
 
     with Gate() as told, Gate() as heard, child(lambda: parent(told, heard)) as pid:
@@ -89,10 +88,11 @@ def test_a_child_hears_nothing_while_another_writer_lives() -> None:
     def work() -> list[int]:
         heard: list[int] = []
         signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
-        reader, writer = fds.pipe_cloexec()
-        second = os.dup(writer)
-        life.follow(life.lay(reader, signal.SIGUSR1))
-        os.close(writer)
+        pipe = LifePipe(signal.SIGUSR1)
+        second = os.dup(pipe._writer)
+        pipe.lay()
+        pipe.following()(os.getpid())
+        os.close(pipe._writer)
         before = len(heard)
         os.close(second)
         return [before, len(heard)]
@@ -102,13 +102,35 @@ def test_a_child_hears_nothing_while_another_writer_lives() -> None:
 
 @needs_root
 def test_without_proc_there_is_no_life_pipe_and_no_error(tmp_path: Path) -> None:
-    def work() -> tuple[int, bool]:
-        reader, _writer = fds.pipe_cloexec()
-        before = os.dup(reader)
-        os.close(before)
+    def work() -> bool:
+        heard: list[int] = []
+        signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+        pipe = LifePipe(signal.SIGUSR1)
+        pipe.lay()
+        before = [fd for fd in range(200) if _is_open(fd)]
         os.chroot(tmp_path)
-        fd = life.lay(reader, signal.SIGUSR1)
-        life.follow(fd)
-        return fd, os.dup(reader) == before  # nothing was left open
+        pipe.lay()
+        pipe.following()(os.getpid())
+        os.close(pipe._writer)
+        assert not heard
+        assert os.read(pipe.end, 1) == b""
+        return [fd for fd in range(200) if _is_open(fd)] == [fd for fd in before if fd != pipe._writer]
 
-    assert in_child(work) == (-1, True)
+    assert in_child(work)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def test_a_pipe_that_is_closed_leaves_nothing() -> None:
+    before = fds.census()
+    pipe = LifePipe(signal.SIGUSR1)
+    pipe.lay()
+    assert not os.get_inheritable(pipe.end)
+    pipe.close()
+    assert fds.census() == before

@@ -19,7 +19,7 @@ def test_a_child_dies_with_its_parent() -> None:
     def parent() -> None:
         pid = os.fork()
         if pid == 0:
-            process.die_with_parent(signal.SIGKILL)
+            process.dying_with_parent(signal.SIGKILL)()
             gate.tell(os.getpid())
         pause()
 
@@ -85,8 +85,9 @@ def test_a_call_that_fails_says_which_and_why() -> None:
         process.map_shared(9999, 0, PAGE)
     with pytest.raises(OSError, match="madvise: "):
         process.keep_from_children(1, PAGE)
-    with pytest.raises(OSError, match="PR_SET_PDEATHSIG"):
-        process.die_with_parent(9999)
+    with pytest.raises(OSError, match="mremap: "):
+        process.map_again(1, PAGE, PAGE)
+    assert process.dying_with_parent(9999)() == -1, "what a newborn calls says no more"
 
 
 def test_a_map_kept_from_children_is_not_there_in_them() -> None:

@@ -182,7 +182,7 @@ def test_the_title_shows_in_proc() -> None:
 def test_without_setproctitle_there_is_no_title_and_no_error() -> None:
     def work() -> None:
         sys.path.clear()
-        title._setter.cache_clear()
+        title.setter.cache_clear()
         set_title("nothing")
         with open("/proc/self/cmdline", "rb") as file:
             assert b"nothing" not in file.read()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ghostd.prefork import _takes
+from ghostd.spirit import arguments
 
 
 class Thing:
@@ -49,6 +49,6 @@ def test_whether_a_function_takes_so_much_is_found_as_inspect_finds_it(
     try:
         inspect.signature(function).bind(*range(count))
     except (TypeError, ValueError):
-        assert not _takes(function, *range(count))
+        assert not arguments.fit(function, *range(count))
     else:
-        assert _takes(function, *range(count))
+        assert arguments.fit(function, *range(count))
