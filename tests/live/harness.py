@@ -202,7 +202,7 @@ class Stage:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environ(environ),
+                env=own_environ(environ),
             )
         self._processes[process.pid] = process
         subject = Subject(self, process.pid)
@@ -221,7 +221,7 @@ class Stage:
         """Give a command to the ghost whose script was written last."""
         words = [sys.executable, str(self.place / "subject.py"), word]
         done = subprocess.run(
-            words, check=False, cwd=self.place, capture_output=True, text=True, timeout=timeout, env=_environ()
+            words, check=False, cwd=self.place, capture_output=True, text=True, timeout=timeout, env=own_environ()
         )
         return Answer(done.returncode, done.stdout.strip(), done.stderr.strip())
 
@@ -303,7 +303,7 @@ def moment() -> float:
     return time.monotonic()
 
 
-def _environ(more: Mapping[str, str] | None = None) -> dict[str, str]:
+def own_environ(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without options of ghosts."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GHOSTD_")}
     return {**own, **(more or {})}

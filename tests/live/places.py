@@ -93,6 +93,12 @@ def credentials(pid: int) -> tuple[set[int], set[int], set[int], int]:
     return uids, gids, groups, int(lines["CapEff"].strip(), 16)
 
 
+def switches_of(pid: int) -> int:
+    """How often it went to sleep, which is how often it woke."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
 def state_of(pid: int) -> str:
     """The letter of its state, "" when there is none."""
     fields = stat_of(pid)

@@ -3,12 +3,12 @@
 import os
 import signal
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from ghostd.errors import ExitCode
 from tests.live.harness import Stage, Subject, moment
+from tests.live.places import switches_of
 from tests.support import wait_until
 
 pytestmark = pytest.mark.live
@@ -136,12 +136,6 @@ QUIET = "    def heartbeat(self, pid): note('heartbeat', pid)\n    def waitup(se
 TICKS = "    def spirit(self):\n        while self.tick():\n            time.sleep(0.01)\n"
 
 
-def switches(subject: Subject) -> int:
-    """How often the manager went to sleep, which is how often it woke."""
-    status = Path(f"/proc/{subject.pid}/status").read_text()
-    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
-
-
 def test_heartbeat_comes_at_most_once_an_interval_and_spirit_and_waitup_as_often(stage: Stage) -> None:
     subject = stage.run(f"class Subject(Prefork):\n{QUIET}{TICKS}", heartbeat_interval=0.2)
     subject.wait_notes("heartbeat", 2 * 6)
@@ -155,10 +149,10 @@ def test_heartbeat_comes_at_most_once_an_interval_and_spirit_and_waitup_as_often
 
 def test_a_manager_whose_heartbeat_and_waitup_are_not_overridden_does_not_wake_for_them(stage: Stage) -> None:
     subject = stage.run(f"class Subject(Prefork):\n{TICKS}", heartbeat_interval=0.05)
-    before = switches(subject)
+    before = switches_of(subject.pid)
     until = moment() + 1.0  # twenty intervals
     wait_until(lambda: moment() > until)
-    assert switches(subject) - before <= 2
+    assert switches_of(subject.pid) - before <= 2
     assert subject.quit() == 0
 
 
