@@ -34,6 +34,9 @@ def measure(bench: Bench) -> Iterator[Figure]:
             status = [str(binaries / "ghostd"), "status", "--pidfile", f"{pool.folder}/pid"]
             ours, theirs = interleave(rounds, _runs(status), _runs(nothing))
             yield compared("ghostd status", "ms", ours, theirs, 3.0, note="to `python -c pass`; --pidfile, no target")
+            check = [str(binaries / "ghostd"), "check", "--ready", "--pidfile", f"{pool.folder}/pid"]
+            ours, theirs = interleave(rounds, _runs(check), _runs(nothing))
+            yield compared("ghostd check --ready", "ms", ours, theirs, 3.0, note="to `python -c pass`; a probe")
             status = [python, f"{pool.folder}/pool.py", "status"]
             ours, theirs = interleave(rounds, _runs(status, pool.environment()), _runs(nothing))
             yield compared("script.py status", "ms", ours, theirs, note="to `python -c pass`")

@@ -13,9 +13,13 @@ from contextlib import contextmanager
 
 from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, privileges
+from ghostd.daemon.answer import answer
+from ghostd.daemon.herald import RUNNING, STARTING, STOPPING, Herald, Limits, Tidings
 from ghostd.daemon.notify import Notifier
 from ghostd.daemon.pidfile import FilePid
+from ghostd.daemon.ready import READY_ENDING, ReadyFile
 from ghostd.daemon.upkeep import Upkeep
+from ghostd.engine.clock import now
 from ghostd.engine.sources import MANAGER_SIGNALS
 from ghostd.errors import BootError, ExitCode, GhostdError, StartTimeoutError, UserError
 from ghostd.hints import TYPE_CHECKING
@@ -54,8 +58,10 @@ class Ghost:
         self._inbox: Inbox | None = None
         self._reporter: detach.Reporter | None = None
         self._failure = ""
-        self._notifier = Notifier(None)
-        self._upkeep = Upkeep(self._filepid)
+        self._ready = ReadyFile(settled.ready_file or f"{self.pidfile}{READY_ENDING}")
+        self._upkeep = Upkeep(self._filepid, self._ready)
+        self._tidings, self._reloads = STARTING, 0
+        self._herald = Herald(self._ready, Limits.of(self.config.policy, self.config.daemon))
         self.again(**options)
 
     # ── properties ──
@@ -232,10 +238,12 @@ class Ghost:
         except BaseException as error:  # noqa: BLE001  init and startup are the user's, who may raise anything
             told = f"{failure.briefly(error)}; its traceback is in {self.log.place}"
             code = self._fail(BootError(told), told, error)
-        self._ok = False
+        self._ok, self._tidings = False, STOPPING
+        self.upkeep()
         self._guarded(self.cleanup, int(self._interrupts > 0))
         self._door.close(self.log.write)
         self.log.write("info", f"Ghost process {os.getpid()} stopped")
+        self._ready.remove()
         self._filepid.remove()
         self._inbox.close()
         self._tell_starter(code)
@@ -259,13 +267,15 @@ class Ghost:
     def _settle(self) -> None:
         """Pidfile and log while the right to them is there, then the other user, then the rest."""
         self._door.own()
-        self._notifier = Notifier.from_environ(os.environ)
+        self._herald.begin(Notifier.from_environ(os.environ), self.log.write)
         umask = self.config.daemon.umask
         os.umask(umask)
         if not self._filepid.missing:
             if not self._filepid.adopt_after_fork():
                 raise UserError(f"already running with pid {self._filepid.running()} (pidfile {self.pidfile})")
             self._filepid.save()
+        if self.config.daemon.ready_file or not self._filepid.missing:
+            self._ready.make()
         self.log.open()
         self._door.tell(self.log.write)
         if self._filepid.missing:
@@ -289,13 +299,15 @@ class Ghost:
         if self._reporter is not None:
             self._reporter.ready()
             self._reporter = None
-        self._notifier.ready("running")
+        self._tidings = RUNNING
+        self.upkeep()
 
     def stop_asked(self, *, interrupted: bool) -> None:
         """The shutdown begins: ``ok`` is false from now on, and the init system knows."""
         self._ok = False
         self._interrupts += interrupted
-        self._notifier.stopping("stopping")
+        self._tidings = STOPPING
+        self.upkeep()
 
     def _fail(self, error: GhostdError, text: str, cause: BaseException | None = None) -> ExitCode:
         if cause is None:
@@ -331,7 +343,8 @@ class Ghost:
         """Those of this process that no spirit may have: pidfile and lock, signals, the word to the starter."""
         reporter = () if self._reporter is None else (self._reporter.fileno(),)
         inbox = () if self._inbox is None else self._inbox.descriptors()
-        return {*self._filepid.descriptors(), *self._door.private_descriptors(), *reporter, *inbox}
+        files = {*self._filepid.descriptors(), *self._ready.descriptors()}
+        return {*files, *self._door.private_descriptors(), *reporter, *inbox}
 
     # ── signals, where no pool serves them ──
     def _serve_signals(self) -> None:
@@ -351,10 +364,16 @@ class Ghost:
         """Do what HUP, USR1 or USR2 asks for. Never raises, whatever the hook does."""
         wanted = {signal.SIGHUP: self.hangup, signal.SIGUSR1: self.reopen, signal.SIGUSR2: self.upgrade}
         self._guarded(wanted[signal.Signals(number)])
+        self._reloads += number == signal.SIGHUP
 
-    def upkeep(self) -> None:
-        """Make the pidfile anew where somebody has deleted it. Cheap, and called at each turn of the loop."""
+    def upkeep(self) -> float:
+        """At each turn: make deleted files anew, and tell what is new; when to be called again at the latest."""
         self._upkeep.look(self.log.write)
+        return self._herald.tell(self.tidings(), now())
+
+    def tidings(self) -> Tidings:
+        """How the ghost is, for the init system and for probes."""
+        return replace(self._tidings, reloads=self._reloads)
 
     def reopen(self) -> None:
         """On USR1: open the log anew, as after a rotation."""
@@ -369,28 +388,9 @@ class Ghost:
     def _answer(self, word: str, signal_number: int) -> int:
         if word == "run":
             return self.run()
-        reply = self._reply(word, signal_number)
+        reply = answer(self, word, signal_number)
         lsb.say(sys.stderr if reply.is_error else sys.stdout, reply.text)
         return reply.code
-
-    def _reply(self, word: str, signal_number: int) -> lsb.Reply:
-        match word:
-            case "start":
-                running = self._filepid.running()
-                return lsb.already_running(running) if running else lsb.started(self.start(), self.addresses)
-            case "stop":
-                pid = self.stop()
-                return lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running()
-            case "restart":
-                pid = self.restart()
-                return lsb.restarted() if pid > 0 else lsb.restart_failed(-pid)
-            case "reload":
-                pid = self.reload(signal_number)
-                return lsb.reloading(pid) if pid else lsb.started(self.start(), self.addresses)
-            case "status":
-                return lsb.status(self._filepid.running(), self._filepid.is_left)
-            case _:
-                return lsb.incorrect(word)
 
     def _prepare(self) -> None:
         """Before anything is opened: it must not become somebody's stdin, and what was asked for must be allowed."""

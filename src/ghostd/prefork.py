@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ghostd.core.actions import Announce, News, Spawn
 from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
+from ghostd.daemon.herald import tidings_of
 from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypeVar
 
     from ghostd.core.snapshot import Snapshot
+    from ghostd.daemon.herald import Tidings
     from ghostd.engine.launch import Birth
     from ghostd.engine.perform import Performer
     from ghostd.linux.inbox import Inbox
@@ -195,6 +197,12 @@ class Prefork(Ghost):
     def hangup(self) -> None:
         """On HUP: the rolling reload."""
         self.renew()
+
+    def tidings(self) -> Tidings:
+        """How the pool is, for the init system and for probes."""
+        if self._household is None:
+            return super().tidings()
+        return tidings_of(self._household.manager.pool, now(), self._reloads)
 
     # ── the pool's life ──
     def startup(self) -> None:

@@ -252,7 +252,7 @@ def test_a_pidfile_deleted_under_a_ghost_comes_back_by_itself_and_no_second_ghos
         for name in names:
             (stage.place / f"subject{name}").unlink()
         subject.wait_log("Pidfile .*subject.pid was missing: made anew", len(names))
-        assert _left(stage) == {"subject.pid", "subject.pid.lock"}
+        assert _left(stage) == {"subject.pid", "subject.pid.lock", "subject.pid.ready"}
         assert stage.command("start") == Answer(0, f"Already running {subject.pid}", "")
     assert stage.command("stop") == Answer(0, f"Stopped {subject.pid}", "")
     stage.wait_code(subject.pid)

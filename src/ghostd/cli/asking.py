@@ -1,4 +1,4 @@
-"""Asks the ghost of a pidfile, without its program: ``status``, ``stop`` and ``reload`` as long as they are plain.
+"""Asks the ghost of a pidfile, without its program: ``status``, ``check``, and plain ``stop`` and ``reload``.
 
 Rule: light, as quick.py is; None means that the program has to be loaded for the rest.
 """
@@ -10,6 +10,8 @@ import signal
 from ghostd.cli import output
 from ghostd.daemon import lsb
 from ghostd.daemon.pidfile import FilePid
+from ghostd.daemon.ready import ready_pid
+from ghostd.linux import procfs
 
 FIRST_MOMENT = 1.0  # seconds that `stop` waits before it has to know how long this very ghost may take
 
@@ -20,6 +22,18 @@ def status(pidfile: str, *, as_json: bool) -> int:
     pid = file.running()
     reply = lsb.status(pid, has_pidfile=file.is_left)
     return output.status(reply, pidfile, pid) if as_json else output.tell(reply)
+
+
+def check(pidfile: str, ready_file: str, *, live: bool) -> int:
+    """Tell a probe whether the ghost lives, or can work; the exit code."""
+    if not live and (pid := ready_pid(ready_file)):
+        return output.tell(lsb.ready(pid))
+    running = FilePid(pidfile).running()
+    if running is None:
+        return output.tell(lsb.dead())
+    if live:
+        return output.tell(lsb.live(running, is_stopped=procfs.is_stopped(running)))
+    return output.tell(lsb.not_ready(running))
 
 
 def stop(pidfile: str) -> tuple[int, int | None]:

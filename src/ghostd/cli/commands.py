@@ -29,6 +29,7 @@ from ghostd.config import (
 from ghostd.config.flags import add_flags, flag_layer
 from ghostd.daemon import lsb, stopping
 from ghostd.daemon.pidfile import FilePid
+from ghostd.daemon.ready import READY_ENDING
 from ghostd.errors import ConfigError, ExitCode, OptionError, TargetError, UserError
 from ghostd.ghost import Ghost
 from ghostd.hints import TYPE_CHECKING
@@ -92,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
         if name == "config":
             sub.add_argument("question", choices=("check", "show"), help="check a file, or show every option's value")
         sub.add_argument("target", metavar="TARGET", nargs="?", help=TARGET_HELP)
+        if name == "check":
+            probe = sub.add_mutually_exclusive_group()
+            probe.add_argument("--live", action="store_true", help="ask whether the manager runs")
+            probe.add_argument(
+                "--ready", action="store_true", help="ask whether the pool can work; this if none is given"
+            )
         if name in ("status", "config"):
             sub.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
         add_flags(sub)
@@ -159,6 +166,18 @@ def _run(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     sources = _sources(args)
     return asking.status(sources.pidfile or _ghost(sources).filepid.file, as_json=args.as_json)
+
+
+def _probe(args: argparse.Namespace) -> int:
+    sources = _sources(args)
+    pidfile = sources.pidfile
+    if pidfile is None:
+        raise OptionError(
+            "check does not load the program, so it cannot tell which ghost is meant; say --pidfile FILE or --name NAME"
+        )
+    found = settings(*sources.said.layers).get("ready_file")
+    ready_file = f"{pidfile}{READY_ENDING}" if found is None else os.path.abspath(str(found.value))
+    return asking.check(pidfile, ready_file, live=args.live)
 
 
 def _stop(args: argparse.Namespace) -> int:
@@ -255,5 +274,6 @@ COMMANDS: Final[dict[str, Command]] = {
     "restart": Command("Stop the ghost and start it again.", _restart),
     "reload": Command("Replace the spirits one by one; starts the ghost if it is not running.", _reload),
     "status": Command("Tell whether the ghost runs: 0 running, 3 not running, 1 dead with its pidfile left.", _status),
+    "check": Command("Answer a probe: 0 ready, or with --live running; 1 not ready; 3 not running.", _probe),
     "config": Command("Check a configuration file, or show the value and the origin of every option.", _config),
 }

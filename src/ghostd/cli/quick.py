@@ -1,4 +1,4 @@
-"""The short way of ``status``, ``stop`` and ``reload``: the pidfile is found without loading the program.
+"""The short way of ``status``, ``stop``, ``reload`` and ``check``: its files are found without loading the program.
 
 Rule: this file and what it imports load next to nothing, since most of the time of such a command is Python's own start
 (docs/dependencies.md has the figures), and what is not plainly understood is left to the long way, by None, which reads
@@ -11,11 +11,12 @@ import os
 
 from ghostd.naming import stem
 
-COMMANDS = ("status", "stop", "reload")
+COMMANDS = ("status", "stop", "reload", "check")
+PROBES = ("--live", "--ready")
 DEFAULT_FILE = "ghostd.toml"
 PLAIN_BYTES_MAX = 65_536  # a longer file is left to the long way
 BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")  # of a bare key in TOML
-READ = ("name", "pidfile", "target")  # the keys whose values are wanted here
+READ = ("name", "pidfile", "ready_file", "target")  # the keys whose values are wanted here
 
 
 def run(words: list[str]) -> int | None:
@@ -25,13 +26,18 @@ def run(words: list[str]) -> int | None:
         return None
     file = None if wanted.pidfile else file_of(wanted.target)
     said = read_plain(file) if file else None
-    pidfile = find_pidfile(wanted, dict(os.environ), file, said)
+    environ = dict(os.environ)
+    pidfile = find_pidfile(wanted, environ, file, said)
     if pidfile is None:
         return None
     from ghostd.cli import asking  # noqa: PLC0415  none of it is needed to find out that the long way has to be taken
 
     if wanted.command == "status":
         return asking.status(pidfile, as_json=wanted.as_json)
+    if wanted.command == "check":
+        return asking.check(
+            pidfile, find_ready_file(wanted, environ, file, said or {}, pidfile), live=wanted.probe == "--live"
+        )
     if wanted.command == "reload":
         return asking.reload(pidfile)
     asked, code = asking.stop(pidfile)
@@ -45,31 +51,35 @@ def run(words: list[str]) -> int | None:
 class Wanted:
     """What the command line asks for; each field is None where nothing was said."""
 
-    __slots__ = ("as_json", "command", "name", "pidfile", "target")
+    __slots__ = ("as_json", "command", "name", "pidfile", "probe", "ready_file", "target")
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.target: str | None = None
         self.pidfile: str | None = None
         self.name: str | None = None
+        self.ready_file: str | None = None
+        self.probe: str | None = None
         self.as_json = False
 
 
 def parse(words: list[str]) -> Wanted | None:
-    """Read ``COMMAND [TARGET] [--pidfile FILE] [--name NAME] [--json]``; None for anything else."""
+    """Read ``COMMAND [TARGET] [--pidfile FILE] [--name NAME]`` and what status and check take; None for the rest."""
     if not words or words[0] not in COMMANDS:
         return None
     wanted = Wanted(words[0])
     rest = iter(words[1:])
     for word in rest:
         flag, equals, value = word.partition("=")
-        if flag in ("--pidfile", "--name"):
+        if flag in ("--pidfile", "--name") or (flag == "--ready-file" and wanted.command == "check"):
             value = value if equals else next(rest, "")
             if not value or (not equals and value.startswith("-")):
                 return None
-            setattr(wanted, flag[2:], value)
+            setattr(wanted, flag[2:].replace("-", "_"), value)
         elif word == "--json" and wanted.command == "status":
             wanted.as_json = True
+        elif word in PROBES and wanted.command == "check" and wanted.probe is None:
+            wanted.probe = word
         elif word and not word.startswith("-") and wanted.target is None:
             wanted.target = word
         else:
@@ -98,6 +108,17 @@ def find_pidfile(wanted: Wanted, environ: dict[str, str], file: str | None, said
         if given := said.get("pidfile"):
             return os.path.abspath(os.path.join(folder, given))
     return os.path.abspath(os.path.join(folder, f"{name}.pid")) if name and "/" not in name else None
+
+
+def find_ready_file(
+    wanted: Wanted, environ: dict[str, str], file: str | None, said: dict[str, str], pidfile: str
+) -> str:
+    """Where the ghost with this pidfile says that it is ready."""
+    if given := wanted.ready_file or environ.get("GHOSTD_READY_FILE"):
+        return os.path.abspath(given)
+    if given := said.get("ready_file"):
+        return os.path.abspath(os.path.join(os.path.dirname(file or ""), given))
+    return f"{pidfile}.ready"
 
 
 def read_plain(path: str) -> dict[str, str] | None:

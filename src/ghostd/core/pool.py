@@ -44,11 +44,14 @@ class _Mode(Enum):
 
 
 class Pool:
-    """The state of one pool. ``handle`` it events; perform what it returns, in order."""
+    """The state of one pool. ``handle`` it events; perform what it returns, in order.
+
+    ``wanted``, how many spirits there shall be, and ``rollout`` are for reading.
+    """
 
     def __init__(self, policy: Policy, now: float) -> None:
         self._policy = policy
-        self._wanted = policy.spirits
+        self.wanted = policy.spirits
         self._mode = self._told_mode = _Mode.RUNNING
         self._end = do.Halt(ExitCode.OK, Reason.STOP, "all spirits have ended")
         self._was_whole = False
@@ -56,8 +59,8 @@ class Pool:
         self._barren_since = math.inf
         self._early_deaths = 0
         self._gaps = Gaps(now)
-        self._rollout = Rollout()
-        self._roster = Roster(policy, self._gaps, self._rollout.wanted)
+        self.rollout = Rollout()
+        self._roster = Roster(policy, self._gaps, self.rollout.wanted)
         self._restraint = Restraint(policy)
         self._board: fact.BoardRead | None = None  # as read for this batch
         self._due: float = now
@@ -95,23 +98,29 @@ class Pool:
         """How many spirits there are of each kind."""
         return self._roster.tally
 
+    @property
+    def is_barren(self) -> bool:
+        """Whether no spirit is ready because each dies early."""
+        return not math.isinf(self._barren_since)
+
     def snapshot(self, now: float) -> Snapshot:
         """The pool as it is now, frozen."""
         ready = self._roster.tally.all_ready
         views = tuple(view(record, now) for record in sorted(self._roster, key=lambda r: r.seat))
-        told = totals(self._roster.moves, self._early_deaths, self._rollout.done, self._rollout.undone)
-        return Snapshot(self._state(ready, now), self._wanted, ready, self._rollout.wanted, views, told)
+        told = totals(self._roster.moves, self._early_deaths, self.rollout.done, self.rollout.undone)
+        return Snapshot(self.state(now), self.wanted, ready, self.rollout.wanted, views, told)
 
-    def _state(self, ready: int, now: float) -> State:
+    def state(self, now: float) -> State:
+        """What the pool as a whole is doing."""
         if self._mode is not _Mode.RUNNING:
             return State.STOPPED if self._mode is _Mode.OVER else State.STOPPING
         if not self._was_whole:
             return State.STARTING
-        if self._rollout.is_running:
+        if self.rollout.is_running:
             return State.RELOADING
         if self._restraint.is_trend(now):
             return State.DEGRADED
-        return State.WHOLE if ready >= self._wanted else State.SHORT
+        return State.WHOLE if self._roster.tally.all_ready >= self.wanted else State.SHORT
 
     # ── writing down ──
     def _apply(self, event: fact.Event, now: float) -> None:
@@ -132,9 +141,9 @@ class Pool:
             case fact.StopAsked():
                 self._stop(event.graceful, now)
             case fact.ReloadAsked():
-                self._rollout.ask()
+                self.rollout.ask()
             case fact.ScaleAsked():
-                self._scale(self._wanted + event.by if event.to is None else event.to)
+                self._scale(self.wanted + event.by if event.to is None else event.to)
             case fact.Continued():
                 pass  # counted in handle
             case _:
@@ -179,12 +188,12 @@ class Pool:
     def _died_early(self, record: Record, what: str, now: float, *, was_ready: bool) -> None:
         self._early_deaths += 1
         how = f"spirit {record.spirit} (seat {record.seat}) died early: {what}"
-        if self._mode is not _Mode.RUNNING or record.generation != self._rollout.wanted:
+        if self._mode is not _Mode.RUNNING or record.generation != self.rollout.wanted:
             return  # nobody is going to replace it
         if not (self._was_whole or was_ready):
             self._give_up(now, Reason.EARLY_DEATH, f"{how}, and the pool was never whole before")
-        elif self._rollout.is_running:
-            self._rollout.fail(how)
+        elif self.rollout.is_running:
+            self.rollout.fail(how)
         else:
             streak = record.streak + 1
             wait = self._restraint.early_death(streak, now) - now
@@ -206,11 +215,11 @@ class Pool:
 
     def _scale(self, to: int) -> None:
         to = min(max(to, 0), MOST_SPIRITS)
-        if to == self._wanted or self._mode is not _Mode.RUNNING:
+        if to == self.wanted or self._mode is not _Mode.RUNNING:
             return
-        reason = Reason.SURPLUS if to < self._wanted else Reason.MISSING
-        self._announce(News.SCALED, reason, f"from {self._wanted} to {to} spirits")
-        self._wanted = to
+        reason = Reason.SURPLUS if to < self.wanted else Reason.MISSING
+        self._announce(News.SCALED, reason, f"from {self.wanted} to {to} spirits")
+        self.wanted = to
 
     # ── deciding ──
     def _reconcile(self, now: float) -> None:
@@ -243,10 +252,10 @@ class Pool:
 
     def _maintain(self, now: float) -> None:
         tally = self._roster.tally
-        self._was_whole = self._was_whole or tally.all_ready >= self._wanted
-        while self._was_whole and (news := self._rollout.turn(self._roster.tally, self._wanted)):
+        self._was_whole = self._was_whole or tally.all_ready >= self.wanted
+        while self._was_whole and (news := self.rollout.turn(self._roster.tally, self.wanted)):
             self._orders.append(news)  # before it was whole, there is nothing to return to
-            self._roster.want(self._rollout.wanted)
+            self._roster.want(self.rollout.wanted)
             if news.news is News.RELOADING:
                 self._restraint.forgive()
         self._shed(now)
@@ -256,20 +265,20 @@ class Pool:
     def _shed(self, now: float) -> None:
         """Ask those to leave that are not wanted, as far as the others that are ready make up for them."""
         tally = self._roster.tally
-        can_miss = tally.all_ready - self._wanted
-        if self._policy.spare == 0 and tally.all_ready == tally.living >= self._wanted:
+        can_miss = tally.all_ready - self.wanted
+        if self._policy.spare == 0 and tally.all_ready == tally.living >= self.wanted:
             can_miss = max(can_miss, min(tally.old, 1))  # no room for a new one to be ready first
-        surplus = max(tally.new - self._wanted, 0)
+        surplus = max(tally.new - self.wanted, 0)
         boots = tally.stale or (surplus and tally.coming)
         if not (boots or (can_miss > 0 and (surplus or tally.old))):
             return
         for record in sorted(self._roster, key=lambda record: self._worth(record, now)):
-            mine, works = record.generation == self._rollout.wanted, record.phase is Phase.READY
+            mine, works = record.generation == self.rollout.wanted, record.phase is Phase.READY
             if (mine and not surplus) or not (record.phase is Phase.BOOTING or (works and can_miss > 0)):
                 continue
             surplus -= mine
             can_miss -= works
-            newer = record.generation > self._rollout.wanted
+            newer = record.generation > self.rollout.wanted
             reason = Reason.SURPLUS if mine else Reason.RELOAD_FAILED if newer else Reason.RELOAD
             self._orders.append(self._roster.ask(record, reason, now))
 
@@ -281,28 +290,28 @@ class Pool:
     def _fill(self, now: float) -> None:
         """Order as many spirits as are missing, may live beside those that leave, and are not held back."""
         tally = self._roster.tally
-        missing = self._wanted - tally.new
+        missing = self.wanted - tally.new
         self._restraint.trim(max(missing, 0))
-        room = self._wanted + self._policy.spare - tally.living
+        room = self.wanted + self._policy.spare - tally.living
         count = min(missing - self._restraint.held(now), room)
         allowed = self._restraint.forks_allowed(now)
         for _ in range(count if allowed is None else min(count, allowed)):
             streak = self._restraint.take(now)
-            reason = Reason.RELOAD if self._rollout.is_running else Reason.RETRY if streak else Reason.MISSING
+            reason = Reason.RELOAD if self.rollout.is_running else Reason.RETRY if streak else Reason.MISSING
             record = self._roster.enter(streak)
             self._orders.append(do.Spawn(record.spirit, record.seat, record.generation, reason))
 
     def _tell(self, now: float) -> None:
         ready = self._roster.tally.all_ready
-        if ready or not self._wanted:
+        if ready or not self.wanted:
             self._barren_since = math.inf
         elif math.isinf(self._barren_since) and self._restraint.held(now):
             self._barren_since = now  # and stays so while one after the other is tried
-        news = News.DEGRADED if self._restraint.is_trend(now) else News.WHOLE if ready >= self._wanted else self._told
+        news = News.DEGRADED if self._restraint.is_trend(now) else News.WHOLE if ready >= self.wanted else self._told
         if news is not self._told and news is not None:
             self._told = news
             reason = Reason.WHOLE if news is News.WHOLE else Reason.EARLY_DEATH
-            self._announce(news, reason, f"{ready} of {self._wanted} spirits are ready")
+            self._announce(news, reason, f"{ready} of {self.wanted} spirits are ready")
         barren = now - self._barren_since
         if self._policy.give_up_after and barren >= self._policy.give_up_after:
             self._give_up(now, Reason.GAVE_UP, f"no spirit was ready for {barren:.1f} s")

@@ -89,6 +89,26 @@ def status(pid: int | None, has_pidfile: bool) -> Reply:  # noqa: FBT001  two fa
     return Reply("Not running", ExitCode.FAILED if has_pidfile else ExitCode.NOT_RUNNING)
 
 
+def ready(pid: int) -> Reply:
+    """`check --ready`: it can work."""
+    return Reply(f"Ready {pid}")
+
+
+def not_ready(pid: int) -> Reply:
+    """`check --ready`: it runs, and cannot work: it starts, drains or stops, or no spirit is ready."""
+    return Reply(f"Not ready {pid}", ExitCode.FAILED)
+
+
+def live(pid: int, *, is_stopped: bool) -> Reply:
+    """`check --live`: it runs; one that was stopped by a signal does not."""
+    return Reply(f"Stopped by a signal {pid}", ExitCode.FAILED) if is_stopped else Reply(f"Running {pid}")
+
+
+def dead() -> Reply:
+    """`check`: there is no such process."""
+    return Reply("Not running", ExitCode.NOT_RUNNING)
+
+
 def incorrect(command: str) -> Reply:
     """There is no such command."""
     return Reply(

@@ -35,6 +35,12 @@ class DaemonOptions(Frozen, kw_only=True):
     pidfile: str | None = option(
         None, Kind.PATH, "Where the pid is written; the lock is beside it.", why="None: ./NAME.pid, as in the ancestor"
     )
+    ready_file: str | None = option(
+        None,
+        Kind.PATH,
+        "A file that has something in it while the ghost can work, and else is empty or gone: for probes.",
+        why="None: PIDFILE.ready, where there is a pidfile",
+    )
     umask: int = option(
         0o022, Kind.MODE, "The permission bits that new files never have.", why="nobody else writes to them"
     )
@@ -63,7 +69,7 @@ class DaemonOptions(Frozen, kw_only=True):
             raise OptionError(
                 f"option name: {self.name!r} is not allowed; it takes a name without slashes and controls"
             )
-        for name in ("pidfile", "chdir"):
+        for name in ("pidfile", "ready_file", "chdir"):
             if getattr(self, name) == "":
                 raise OptionError(f"option {name}: '' is not allowed; it takes a path")
 
@@ -72,7 +78,8 @@ class DaemonOptions(Frozen, kw_only=True):
         name = self.name or _basename(sys.argv[0] if script is None else script)
         pidfile = _absolute("pidfile", self.pidfile or f"{name}.pid", cwd)
         chdir = _absolute("chdir", self.chdir, cwd)
-        return replace(self, name=name, pidfile=pidfile, chdir=chdir)
+        ready_file = self.ready_file and _absolute("ready_file", self.ready_file, cwd)
+        return replace(self, name=name, pidfile=pidfile, ready_file=ready_file, chdir=chdir)
 
     def start_limit(self, boot_timeout: float) -> float:
         """How long a start may take, in seconds, when one spirit may take ``boot_timeout``."""

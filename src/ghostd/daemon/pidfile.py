@@ -18,6 +18,7 @@ from contextlib import suppress
 from ghostd.daemon import inscription
 from ghostd.daemon.handle import Handle
 from ghostd.daemon.lock import GhostLock
+from ghostd.daemon.ready import READY_ENDING
 from ghostd.errors import DeniedError, GhostdError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import procfs
@@ -242,8 +243,9 @@ class FilePid:
         except GhostdError:
             return False
         try:
-            with suppress(FileNotFoundError):
-                os.unlink(self.file)
+            for path in (self.file, f"{self.file}{READY_ENDING}"):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             self._lock.unlink()
         except OSError:
             return False

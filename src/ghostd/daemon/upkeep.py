@@ -1,6 +1,6 @@
-"""Looks after the pidfile of a living ghost: who deletes it by mistake must not get a second ghost by the next start.
+"""Looks after the files of a living ghost: who deletes the pidfile must not get a second ghost by the next start.
 
-Rule: it wakes nobody. It is called whenever the manager is awake anyway, and looks at most once a second: two stat(2).
+Rule: it wakes nobody. It is called when the manager is awake anyway, and looks at most once a second: a few stat(2).
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ghostd.daemon.pidfile import FilePid
+    from ghostd.daemon.ready import ReadyFile
 
 _LOOK_EVERY: Final = 1.0  # seconds: nobody starts a ghost within the second in which its pidfile was deleted
 
 
 class Upkeep:
-    """Makes pidfile and lock anew where they are missing."""
+    """Makes pidfile, lock and ready file anew where they are missing."""
 
-    def __init__(self, pidfile: FilePid) -> None:
+    def __init__(self, pidfile: FilePid, ready: ReadyFile) -> None:
         self._pidfile = pidfile
+        self._ready = ready
         self._look_at = 0.0
-        self._has_told = False
+        self._complained: set[str] = set()
 
     def look(self, tell: Callable[[str, str], None]) -> None:
         """Look, unless that was done within the last second. Never raises.
@@ -36,13 +38,17 @@ class Upkeep:
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_EVERY
+        self._mend(f"Pidfile {self._pidfile.file}", self._pidfile.restore, tell)
+        self._mend(f"Ready file {self._ready.path}", self._ready.restore, tell)
+
+    def _mend(self, what: str, restore: Callable[[], bool], tell: Callable[[str, str], None]) -> None:
         try:
-            was_missing = self._pidfile.restore()
+            was_missing = restore()
         except GhostdError as error:
-            if not self._has_told:
-                self._has_told = True
-                tell("error", f"Pidfile {self._pidfile.file} is missing and cannot be made anew: {error}")
+            if what not in self._complained:
+                self._complained.add(what)
+                tell("error", f"{what} is missing and cannot be made anew: {error}")
             return
         if was_missing:
-            tell("notice", f"Pidfile {self._pidfile.file} was missing: made anew")
-        self._has_told = False
+            tell("notice", f"{what} was missing: made anew")
+        self._complained.discard(what)

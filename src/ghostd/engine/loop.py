@@ -37,11 +37,11 @@ class Manager:
         hooks: Hooks,
         *,
         pulse: float | None = None,
-        upkeep: Callable[[], None] = lambda: None,
+        upkeep: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """``pulse``: seconds between calls of the hooks that want news often; None if there are none.
 
-        ``upkeep`` is called at the end of each turn; it never raises.
+        ``upkeep`` is called at the end of each turn, and when the moment that it gives has come; it never raises.
         """
         self.pool = pool
         self._crew = crew
@@ -50,6 +50,7 @@ class Manager:
         self._hooks = hooks
         self._pulse = pulse
         self._upkeep = upkeep
+        self._next_upkeep = math.inf
         self._next_pulse = now() if pulse is not None else math.inf
         self._events: list[Event] = []
         self._has_spawned = False  # the first turn does not wait
@@ -76,7 +77,7 @@ class Manager:
         self._events += self._performer.perform(orders)
         if self._has_spawned:
             self._beat_pulse(moment)
-            self._upkeep()
+            self._next_upkeep = self._upkeep()
         self._has_spawned = True
 
     def _wait(self) -> float:
@@ -84,7 +85,7 @@ class Manager:
         if self._pulse is not None and self._has_spawned:
             self._performer.guarded(self._hooks.waitup)
         moment = now()
-        due = min(self._due(moment), self._next_pulse, moment + _LONGEST_WAIT)
+        due = min(self._due(moment), self._next_pulse, self._next_upkeep, moment + _LONGEST_WAIT)
         ready = self._poller.wait(0.0 if self._events else max(due - moment, 0.0))
         moment = now()
         if moment >= due:

@@ -78,8 +78,11 @@ class Duties(Protocol):
     def serve(self, number: int) -> None:
         """Do what HUP, USR1 or USR2 asks for. Never raises, although hooks of the user are called."""
 
-    def upkeep(self) -> None:
-        """Look after what the ghost has on the disk, cheaply. Never raises."""
+    def upkeep(self) -> float:
+        """Look after what the ghost has on the disk and tell how it is, cheaply: when to be called again at the latest.
+
+        Never raises.
+        """
 
 
 class Signals:

@@ -35,6 +35,12 @@ def is_zombie(pid: int) -> bool:
     return fields is not None and fields[_STATE] in (b"Z", b"X") and int(fields[_THREADS]) <= 1
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a tracer has stopped the process."""
+    fields = _stat(pid)
+    return fields is not None and fields[_STATE] in (b"T", b"t")
+
+
 def parent(pid: int) -> int | None:
     """The pid of the parent: 0 when that is outside of this PID namespace."""
     fields = _stat(pid)

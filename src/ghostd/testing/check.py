@@ -131,8 +131,8 @@ class Checker:
         if not self.ledger.awaits:
             self.endings.check_bound(by)
 
-    def agrees(self, snapshot: Snapshot) -> None:
-        """The snapshot says what the books say."""
+    def agrees(self, snapshot: Snapshot, *, barren: bool) -> None:
+        """The snapshot says what the books say, and no pool is called barren that has a ready spirit."""
         ledger = self.ledger
         told = {view.spirit: (view.seat, view.generation, view.phase) for view in snapshot.spirits}
         kept = {life.spirit: (life.seat, life.generation, life.phase) for life in ledger.lives.values()}
@@ -141,8 +141,8 @@ class Checker:
         totals = snapshot.totals
         facts = (snapshot.wanted, snapshot.ready, snapshot.generation, totals.forked, totals.ended)
         books = (self.wanted, ledger.count(Phase.READY), self.generations.wanted, ledger.births, ledger.burials)
-        if facts != books:
-            raise Violation(Promise.SNAPSHOT, f"{facts} told, {books} kept")
+        if facts != books or (barren and snapshot.ready):
+            raise Violation(Promise.SNAPSHOT, f"{facts} told (barren: {barren}), {books} kept")
 
     # ── events ──
     def _fork_failed(self, event: fact.ForkFailed, now: float) -> None:

@@ -54,6 +54,11 @@ class AnyPool(Protocol):
         """The pool as it is now."""
         ...
 
+    @property
+    def is_barren(self) -> bool:
+        """Whether no spirit is ready because each dies early."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class Weather:
@@ -229,7 +234,7 @@ class Manager:
         checker.counted(tally)
         checker.settled(deadline, now, acted=bool(actions))
         if snapshot is not None:
-            checker.agrees(snapshot)
+            checker.agrees(snapshot, barren=self.pool.is_barren)
         self._deadline = FOREVER if deadline is None else deadline
         return actions
 

@@ -59,6 +59,10 @@ def folder(tmp_path: Path) -> Path:
     [
         "status --name mailer",
         "stop --name mailer",
+        "check --name mailer",
+        "check --live --pidfile mailer.pid",
+        "check --ready --pidfile mailer.pid --ready-file mailer.ready",
+        "check",
         "status --pidfile mailer.pid",
         "stop --pidfile mailer.pid",
         "status mailer:Mailer --name mailer",
@@ -94,6 +98,22 @@ def test_a_file_that_is_not_plain_costs_more_but_the_program_is_not_loaded(folde
 def test_status_of_what_does_not_run(folder: Path) -> None:
     done = ghostd(folder, "status", "--name", "mailer")
     assert (done.returncode, done.stdout, done.stderr) == (ExitCode.NOT_RUNNING, "Not running\n", "")
+
+
+def test_a_probe_of_what_does_not_run(folder: Path) -> None:
+    for line in ("check", "check --live", "check --ready", "check --ready-file r", "check --young 1"):
+        done = ghostd(folder, *line.split(), "--name", "mailer")
+        assert (done.returncode, done.stdout, done.stderr) == (ExitCode.NOT_RUNNING, "Not running\n", ""), line
+
+
+def test_a_probe_that_names_only_a_program_is_told_what_to_say(folder: Path) -> None:
+    done = ghostd(folder, "check", "mailer:Mailer")
+    assert (done.returncode, done.stdout) == (ExitCode.BAD_OPTION, "")
+    assert done.stderr.startswith("ghostd: check does not load the program")
+    assert "--pidfile FILE" in done.stderr
+    both = ghostd(folder, "check", "--live", "--ready", "--name", "mailer")
+    assert both.returncode == ExitCode.BAD_OPTION
+    assert "not allowed with argument" in both.stderr
 
 
 def test_status_as_json(folder: Path) -> None:

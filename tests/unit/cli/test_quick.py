@@ -68,6 +68,46 @@ def test_anything_else_is_left_to_the_long_way(words: str) -> None:
     assert quick.parse(words.split()) is None
 
 
+@pytest.mark.parametrize(
+    ("words", "probe", "ready_file"),
+    [
+        ("check", None, None),
+        ("check --live --name a", "--live", None),
+        ("check --ready", "--ready", None),
+        ("check --ready-file=r --ready", "--ready", "r"),
+        ("check --ready-file r", None, "r"),
+    ],
+)
+def test_the_plain_forms_of_a_probe_are_understood(words: str, probe: str | None, ready_file: str | None) -> None:
+    said = quick.parse(words.split())
+    assert said is not None
+    assert (said.command, said.probe, said.ready_file) == ("check", probe, ready_file)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["check --live --ready", "check --live --live", "check --json", "check --ready-file", "status --ready-file r"],
+)
+def test_other_forms_of_a_probe_are_left_to_the_long_way(words: str) -> None:
+    assert quick.parse(words.split()) is None
+
+
+# ── where the ready file is ──
+def test_the_ready_file_is_beside_the_pidfile_unless_somebody_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def found(environ: dict[str, str], said: dict[str, str], **given: object) -> str:
+        return quick.find_ready_file(wanted(**given), environ, "x/ghostd.toml", said, "/run/a.pid")
+
+    environ, said = {"GHOSTD_READY_FILE": "environ"}, {"ready_file": "file"}
+    assert found(environ, said, ready_file="flag") == str(tmp_path / "flag")
+    assert found(environ, said) == str(tmp_path / "environ")
+    assert found({}, said) == str(tmp_path / "x/file")
+    assert found({}, {}) == "/run/a.pid.ready"
+
+
 # ── where the pidfile is ──
 def test_a_pidfile_given_wins_whatever_else_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

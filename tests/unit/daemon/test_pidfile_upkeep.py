@@ -8,6 +8,7 @@ import pytest
 
 from ghostd.daemon import upkeep as upkeep_module
 from ghostd.daemon.pidfile import FilePid
+from ghostd.daemon.ready import ReadyFile
 from ghostd.daemon.upkeep import Upkeep
 from ghostd.errors import DeniedError
 from tests.support import deadline, needs_root
@@ -115,11 +116,11 @@ def test_a_place_that_cannot_be_looked_into_is_not_taken_for_empty(path: Path) -
 # ── looking after it ──
 def test_a_deleted_pidfile_is_made_anew_and_that_is_told(path: Path) -> None:
     pidfile, told = started(path), []
-    upkeep = Upkeep(pidfile)
+    upkeep = Upkeep(pidfile, ReadyFile(""))
     upkeep.look(lambda *line: told.append(line))
     assert told == []
     path.unlink()
-    Upkeep(pidfile).look(lambda *line: told.append(line))
+    Upkeep(pidfile, ReadyFile("")).look(lambda *line: told.append(line))
     assert told == [("notice", f"Pidfile {path} was missing: made anew")]
     assert pidfile.load() == os.getpid()
     pidfile.remove()
@@ -128,7 +129,7 @@ def test_a_deleted_pidfile_is_made_anew_and_that_is_told(path: Path) -> None:
 def test_it_is_looked_after_at_most_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pidfile, looks = started(path), []
     monkeypatch.setattr(pidfile, "restore", lambda: looks.append(1))
-    upkeep = Upkeep(pidfile)
+    upkeep = Upkeep(pidfile, ReadyFile(""))
     with deadline(0.9):
         for _ in range(1000):
             upkeep.look(lambda *_: None)
@@ -143,7 +144,7 @@ def test_what_stands_in_the_way_is_told_once_and_the_file_comes_back_when_it_is_
     folder, told = tmp_path / "run", []
     folder.mkdir()
     pidfile = started(folder / "ghost.pid")
-    upkeep = Upkeep(pidfile)
+    upkeep = Upkeep(pidfile, ReadyFile(""))
     shutil.rmtree(folder)
     for _ in range(3):
         upkeep.look(lambda *line: told.append(line))

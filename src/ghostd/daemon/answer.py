@@ -1,0 +1,54 @@
+"""Carries out the command that a script was given, and answers as the ancestor does. The texts are in lsb.py."""
+
+from __future__ import annotations
+
+from ghostd.daemon import lsb
+from ghostd.hints import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ghostd.daemon.pidfile import FilePid
+
+
+class Commanded(Protocol):
+    """A ghost, as far as commands go."""
+
+    @property
+    def filepid(self) -> FilePid:
+        """Its pidfile."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens."""
+
+    def start(self) -> int:
+        """Start it: its pid."""
+
+    def stop(self) -> int:
+        """Stop it: its pid, 0 if none was running, -pid if it is still there."""
+
+    def restart(self) -> int:
+        """Stop and start it: the new pid, -pid if the old one is still there."""
+
+    def reload(self, signal_number: int) -> int:
+        """Ask it to reload: its pid, 0 if none is running."""
+
+
+def answer(ghost: Commanded, word: str, signal_number: int) -> lsb.Reply:
+    """Do what the word says; what goes wrong is raised."""
+    match word:
+        case "start":
+            running = ghost.filepid.running()
+            return lsb.already_running(running) if running else lsb.started(ghost.start(), ghost.addresses)
+        case "stop":
+            pid = ghost.stop()
+            return lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running()
+        case "restart":
+            pid = ghost.restart()
+            return lsb.restarted() if pid > 0 else lsb.restart_failed(-pid)
+        case "reload":
+            pid = ghost.reload(signal_number)
+            return lsb.reloading(pid) if pid else lsb.started(ghost.start(), ghost.addresses)
+        case "status":
+            return lsb.status(ghost.filepid.running(), ghost.filepid.is_left)
+        case _:
+            return lsb.incorrect(word)
