@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from ghostd.errors import ExitCode
+from tests.catalogue import is_there
 from tests.support import wait_until
 from tests.tidy import ROOT
 
@@ -48,6 +49,16 @@ def test_the_page_of_exit_codes_has_each_of_them_once() -> None:
 # ── links ──
 def pages() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)])
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "review").glob("*.md")), ids=lambda page: page.name)
+def test_every_test_that_a_review_names_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:unit|live|sim|faults|examples|docs)/\w+(?:/\w+)*::\w+)`", page.read_text(encoding="utf-8")
+    )
+    gone = [test for test in named if not is_there(test)]
+    assert not gone, f"{page.name} names {gone}, which were renamed, or never written"
+    assert named or page.name != "seed.md"
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
