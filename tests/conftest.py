@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 
 from tests.catalogue import never_ran
@@ -29,6 +30,9 @@ _PASSED = pytest.StashKey[set[str]]()  # node ids
 
 def pytest_configure(config: pytest.Config) -> None:
     adopt_orphans()
+    # An example of a busy machine may take a second that it did not need; each test has its own limit.
+    hypothesis.settings.register_profile("busy", deadline=None)
+    hypothesis.settings.load_profile("busy")
     config.stash[_PASSED] = set[str]()
 
 

@@ -278,7 +278,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)  # a whole parser is made each time
+@settings(max_examples=60)  # a whole parser is made each time
 @given(st.sampled_from(quick.COMMANDS), st.lists(WORDS, max_size=5))
 def test_the_words_of_the_short_way_mean_the_same_to_the_long_way(command: str, words: list[str]) -> None:
     short = quick.parse([command, *words])
