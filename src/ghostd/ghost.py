@@ -252,7 +252,7 @@ class Ghost:
     def _open(self) -> None:
         """What can fail while somebody is there to be told, and takes rights that are given up later."""
         self.preinit()
-        self._door.open(os.environ, (self._user.uid, self._user.gid))
+        self._door.open(os.environ, self._user.uid, self._user.gid, self.config.policy.seats)
 
     @contextmanager
     def _leaving_nothing(self) -> Iterator[None]:

@@ -239,6 +239,7 @@ class Prefork(Ghost):
             pulse=self.config.policy.heartbeat_interval if wants_news else None,
             warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
             use_pidfd=self.use_pidfd,
+            gate=self._door.gate,
             unshared={0, 1, 2, *self.private_descriptors(), *self.log.descriptors()},
             has_echo=self.is_daemonized and self.log.fileno() is None,
         )
@@ -248,6 +249,7 @@ class Prefork(Ghost):
         context = Context(household.board.cradle, household.bell.ringing())
         live, report, show, attributes = self._life(context), self._report, title.setter(), vars(self)
         name, shadow = self.name, type(self).tick is Prefork.tick
+        enter = self._door.entering(context)
         be_born: Callable[[int], None]
         log: tuple[int, ...] | None = None
         has_lost = False
@@ -256,6 +258,8 @@ class Prefork(Ghost):
             self._household, self._order, self._context = None, order, context
             if shadow:
                 attributes["tick"] = context.tick  # without the detour over the method: a beat is cheap
+            if enter is not None:
+                enter(order.seat)
             be_born(order.seat)
             if has_lost:
                 self.log.after_fork()

@@ -112,6 +112,11 @@ class Policy(Frozen, kw_only=True):
         check(self)
 
     @property
+    def seats(self) -> int:
+        """How many spirits may live at once."""
+        return self.spirits + self.spare
+
+    @property
     def silence(self) -> float:
         """Seconds without a beat after which a spirit is silent."""
         return self.heartbeat_interval + self.heartbeat_timeout

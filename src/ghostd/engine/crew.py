@@ -48,6 +48,7 @@ class Crew:
         self._use_pidfd = use_pidfd
         self._members: dict[SpiritId, Member] = {}
         self._ended: dict[SpiritId, Member] = {}
+        self._seats: dict[int, SpiritId] = {}
         self._unwatched: dict[SpiritId, Member] = {}  # no descriptor tells of their end
 
     def __iter__(self) -> Iterator[Member]:
@@ -61,6 +62,10 @@ class Crew:
         """The member if its process was not seen to end."""
         return self._members.get(spirit)
 
+    def is_taken(self, seat: int) -> bool:
+        """Whether a living spirit has this seat."""
+        return seat in self._seats
+
     def pids(self) -> set[int]:
         """The processes that are not reaped yet."""
         return {member.child.pid for member in self._members.values()}
@@ -69,6 +74,7 @@ class Crew:
         """A process was made for this order."""
         member = Member(order, Child(pid, use_pidfd=self._use_pidfd))
         self._members[order.spirit] = member
+        self._seats[member.seat] = member.spirit
         if member.child.fileno() >= 0:
             self._poller.watch(member.child.fileno(), self._end_of(member))
         else:
@@ -124,6 +130,8 @@ class Crew:
         member.child.close()
         member.last_words = self._board.read_text(member.seat)
         del self._members[member.spirit]
+        if self._seats.get(member.seat) == member.spirit:
+            del self._seats[member.seat]
         self._unwatched.pop(member.spirit, None)
         self._ended[member.spirit] = member
         yield from self._state_of(member, self._board.read(member.seat)[2], now)  # it may have said so just before

@@ -12,7 +12,7 @@ from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew
 from ghostd.engine.launch import ForkLauncher
 from ghostd.engine.loop import Manager
-from ghostd.engine.perform import STACKS_SIGNAL, Hooks, Performer, Scribe
+from ghostd.engine.perform import STACKS_SIGNAL, Gate, Hooks, Performer, Scribe
 from ghostd.engine.sources import Duties, Poller, Signals
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds, inbox, process
@@ -53,6 +53,7 @@ class Setup(Frozen, kw_only=True):
     pulse: float | None  # seconds between calls of the hooks that want news often
     warn_of_threads: Callable[[str], None] | None  # None: refuse to fork beside a thread
     use_pidfd: bool = True
+    gate: Gate | None = None  # to be told of the spirits that come and go
     unshared: Collection[int] = ()  # descriptors that are ours, or that it is no news that spirits share
     has_echo: bool = False  # whether what spirits print must be carried into the log
 
@@ -82,7 +83,7 @@ class Household:
         self.caught, self.unblock = inbox.changed(), unblocking_signals()
         self.echo = self._echo(setup.log, poller) if setup.has_echo else None
         launcher = ForkLauncher(self.board, self.life, setup.birth(self), setup.warn_of_threads)
-        self.performer = Performer(self.crew, launcher, setup.hooks, setup.log)
+        self.performer = Performer(self.crew, launcher, setup.hooks, setup.log, setup.gate)
         signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
         poller.watch(setup.inbox.fileno(), signals.gather)
         poller.watch(self.bell.fileno(), self._answer_bell)

@@ -13,7 +13,8 @@ import signal
 from ghostd.core import actions as do
 from ghostd.core.events import Event, Exit, Forked, ForkFailed
 from ghostd.engine import words
-from ghostd.errors import ExitCode
+from ghostd.engine.clock import now
+from ghostd.errors import ExitCode, SystemFault, UserError
 from ghostd.hints import TYPE_CHECKING, Protocol, assert_never
 
 if TYPE_CHECKING:
@@ -61,10 +62,24 @@ class Hooks(Protocol):
         """The pool as a whole has something to tell."""
 
 
+class Gate(Protocol):
+    """What comes in from outside, where it is dealt out to the seats."""
+
+    def prepare(self, seat: int) -> None:
+        """A spirit is to be made for this seat. OSError or an error of ours when there is nothing to take from."""
+
+    def part(self, seat: int) -> None:
+        """The spirit on this seat is about to be asked to leave."""
+
+    def vacate(self, seat: int) -> list[str]:
+        """The spirit on this seat has ended, and no other has taken it: what the log is to say of it."""
+
+
 class Performer:
     """Hands of the manager."""
 
-    def __init__(self, crew: Crew, launcher: Launcher, hooks: Hooks, log: Scribe) -> None:
+    def __init__(self, crew: Crew, launcher: Launcher, hooks: Hooks, log: Scribe, gate: Gate | None) -> None:
+        self._gate = gate
         self._crew = crew
         self._launcher = launcher
         self._hooks = hooks
@@ -95,6 +110,8 @@ class Performer:
 
     def _launch(self, orders: list[do.Spawn]) -> list[Event]:
         events: list[Event] = []
+        if self._gate is not None:
+            orders = [order for order in orders if self._has_way_in(self._gate, order, events)]
         for order, (pid, at) in zip(orders, self._launcher.launch(orders) if orders else (), strict=True):
             if isinstance(pid, int):
                 self._crew.add(order, pid)
@@ -103,11 +120,20 @@ class Performer:
                 events.append(ForkFailed(order.spirit, _why(pid), at))
         return events
 
+    def _has_way_in(self, gate: Gate, order: do.Spawn, events: list[Event]) -> bool:
+        try:
+            gate.prepare(order.seat)
+        except (OSError, SystemFault, UserError) as error:
+            events.append(ForkFailed(order.spirit, _why(error), now()))
+            return False
+        return True
+
     def _perform(self, order: do.Action) -> None:
         match order:
             case do.Spawn():
                 self._tell_of(order)
             case do.Ask():
+                self._part(order)
                 self._signal(order, signal.SIGQUIT)
                 self._say(order, words.asked)
             case do.Rouse():
@@ -120,6 +146,7 @@ class Performer:
             case do.Bury():
                 self._say(order, words.buried)
                 member = self._crew.bury(order.spirit)
+                self._vacate(member.seat)
                 self.last_words = member.last_words or self.last_words
                 self.guarded(self._hooks.reap, member.child.pid, order.exit)
             case do.Abandon():
@@ -143,6 +170,16 @@ class Performer:
         pid = member.child.pid
         self._log.write(*words.started(pid, str(member), order.generation, order.reason))
         self.guarded(self._hooks.spawn, pid)
+
+    def _part(self, order: do.Ask) -> None:
+        member = self._crew.alive(order.spirit)
+        if self._gate is not None and member is not None:
+            self._gate.part(member.seat)
+
+    def _vacate(self, seat: int) -> None:
+        if self._gate is not None and not self._crew.is_taken(seat):
+            for text in self._gate.vacate(seat):
+                self._log.write("warn", text)
 
     def _kill(self, order: do.Kill) -> None:
         member = self._crew.alive(order.spirit)

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+from contextlib import suppress
 
 from ghostd.hints import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ _SYSCTL: Final = "/proc/sys/net/"
 # struct tcp_info: of a listening socket, tcpi_unacked is the number of connections that wait to be accepted.
 _TCP_INFO_UNACKED: Final = 24
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
+_SO_DETACH_FILTER: Final = 27
 # Of the segments for a listening socket, drop those that begin a connection: SYN set and ACK not, in byte 13 of the
 # TCP header (RFC 9293). All others pass, so that connections that have begun come about and can be accepted.
 _DROP_BEGINNINGS: Final = (
@@ -80,6 +82,12 @@ def is_shut(sock: socket.socket) -> bool:
         return sock.getsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, len(_FILTER)) == _FILTER[: len(_DROP_BEGINNINGS)]
     except OSError:
         return False  # another filter, or another kernel
+
+
+def admit(sock: socket.socket) -> None:
+    """Undo :func:`admit_no_more` for a TCP socket."""
+    with suppress(OSError):  # nothing was attached
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def refuse(sock: socket.socket) -> None:

@@ -10,11 +10,24 @@ from ghostd.hints import TYPE_CHECKING
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, MutableMapping
+    from typing import Protocol
 
     from ghostd.serve.listeners import Listeners
     from ghostd.serve.options import ServeOptions
 
     Write = Callable[[str, str], None]  # a level and a line for the log
+
+    class Spirit(Protocol):
+        """What a spirit's context has."""
+
+        def before_ready(self, call: Callable[[], None]) -> None:
+            """Call this right before it says that it is ready."""
+
+        def when_leaving(self, call: Callable[[], None]) -> None:
+            """Call this when it is to leave."""
+
+
+INFINITY = float("inf")
 
 
 class Door:
@@ -26,12 +39,15 @@ class Door:
         self.addresses: list[str] = []  # where it listens, or did at last
         self.sockets: list[socket.socket] = []
 
-    def open(self, environ: MutableMapping[str, str], owner: tuple[int, int]) -> None:
-        """Open what is to be listened on; raises what went wrong, as Listeners.open does."""
-        if self._options.listen:
-            from ghostd.serve.listeners import Listeners  # noqa: PLC0415  the rule of this file
+    def open(self, environ: MutableMapping[str, str], uid: int, gid: int, seats: int) -> None:
+        """Open what is to be listened on, for a ghost that becomes this user and has so many spirits at most.
 
-            self._listeners = Listeners.open(self._options, environ, owner)
+        Raises what went wrong, as Listeners.open does.
+        """
+        if self._options.listen:
+            from ghostd.serve.listeners import Heirs, Listeners  # noqa: PLC0415  the rule of this file
+
+            self._listeners = Listeners.open(self._options, environ, Heirs(uid, gid, seats))
             self.addresses, self.sockets = self._listeners.addresses, self._listeners.sockets
 
     def own(self) -> None:
@@ -67,6 +83,27 @@ class Door:
         if listeners is not None:
             listeners.leave()
 
+    @property
+    def gate(self) -> Listeners | None:
+        """What the engine must tell of spirits that come and go, where each seat has a listener of its own."""
+        return self._listeners if self._listeners is not None and self._listeners.has_seats else None
+
+    def entering(self, spirit: Spirit) -> Callable[[int], None] | None:
+        """What a newborn must call first, with its seat, before it closes what is not its own.
+
+        The listeners of its seat then listen from ``spirit`` being ready until it is to leave.
+        """
+        gate = self.gate
+        if gate is None:
+            return None
+        spirit.before_ready(gate.begin)
+        spirit.when_leaving(gate.withdraw)
+        return gate.enter
+
+    def upkeep(self, now: float) -> float:
+        """Look after those that admit no more: when to be called again."""
+        return INFINITY if self._listeners is None else self._listeners.upkeep(now)
+
     def private_descriptors(self) -> set[int]:
-        """Those that no spirit may have."""
+        """Those that not every spirit may have."""
         return set() if self._listeners is None else self._listeners.private_descriptors()

@@ -11,97 +11,123 @@ import os
 import socket
 from contextlib import ExitStack, suppress
 
-from ghostd.errors import DeniedError, ListenError, OptionError, SystemFault, UserError
+from ghostd.errors import ListenError, OptionError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import listening
-from ghostd.record import Mutable
-from ghostd.serve import passed
+from ghostd.record import Frozen, Mutable
+from ghostd.serve import opening, passed
 from ghostd.serve.address import Address, Fd, Systemd, Tcp, Unix, parse_all
+from ghostd.serve.seats import MIGRATION, Seats
 from ghostd.serve.socketfile import SocketFile, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Iterator, MutableMapping
     from typing import Final
 
     from ghostd.serve.options import ServeOptions
 
-_KIND: Final = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-_LOW_PORTS: Final = "ipv4/ip_unprivileged_port_start"
-_NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
-_NO_SUCH_NAME: Final = "EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY"
+SETTLE: Final = 0.3  # seconds: a round trip to the other side of the earth, so that a handshake on its way comes about
+_ALL: Final = -1  # no seat, but the whole ghost
+
+
+class Heirs(Frozen):
+    """Whom the listeners are for: the user and group that the ghost becomes, and how many seats there will be."""
+
+    uid: int
+    gid: int
+    seats: int = 1
 
 
 class Listener(Mutable):
-    """One socket, what was asked for, and the file that it may have."""
+    """What was asked for, the socket, the file that it may have, and the other sockets where each seat has its own."""
 
     address: Address
-    socket: socket.socket
+    sock: socket.socket
     file: SocketFile | None = None
+    seats: Seats | None = None
 
     @property
     def is_adopted(self) -> bool:
         """Whether somebody else has opened it, and may go on listening after us."""
         return isinstance(self.address, (Fd, Systemd))
 
+    def every_socket(self) -> list[socket.socket]:
+        """The socket, or in the manager those of all seats."""
+        return [self.sock] if self.seats is None else self.seats.sockets
+
+    def close(self) -> None:
+        """Close them here."""
+        if self.seats is None:
+            self.sock.close()
+        else:
+            self.seats.close()
+
     def __str__(self) -> str:
         """Where it listens in truth: with the port that the kernel has chosen."""
         if isinstance(self.address, Tcp) and not self.address.host:
-            return f":{self.socket.getsockname()[1]}"
-        return named(self.socket)
+            return f":{self.sock.getsockname()[1]}"
+        return named(self.sock)
 
 
 class Listeners:
     """All of them, in the order of the option. ``close`` removes socket files in the process that owns them only."""
 
-    def __init__(self) -> None:
+    def __init__(self, heirs: Heirs) -> None:
+        self._heirs = heirs
         self._all: list[Listener] = []
         self._owner = os.getpid()
         self._is_shut = False
+        self._settling: dict[int, float] = {}  # seats whose spirit leaves, or _ALL: when to look at the queue
         self.warnings: list[str] = []  # for the log, once there is one
 
     @classmethod
-    def open(
-        cls, options: ServeOptions, environ: MutableMapping[str, str], owner: tuple[int, int] | None = None
-    ) -> Listeners:
-        """Open what the options say; ``owner``: the uid and gid that socket files are for, unless they say so.
+    def open(cls, options: ServeOptions, environ: MutableMapping[str, str], heirs: Heirs) -> Listeners:
+        """Open what the options say.
 
         Raises UserError or SystemFault, one line that names the address and what to do; nothing is left behind then.
         """
-        made = cls()
+        made = cls(heirs)
         with ExitStack() as undone:
             undone.callback(made.close)
-            made._open(parse_all(options.texts), options.backlog, environ, owner or (os.geteuid(), os.getegid()))
+            made._open(parse_all(options.texts), options, environ)
             undone.pop_all()
-        made._warn(options.backlog)
+        made._warn(options)
         return made
 
     # ── what they are ──
     @property
     def sockets(self) -> list[socket.socket]:
         """The sockets, to be accepted from."""
-        return [one.socket for one in self._all]
+        return [one.sock for one in self._all]
 
     @property
     def addresses(self) -> list[str]:
         """Where they listen in truth."""
         return [str(one) for one in self._all]
 
-    def descriptors(self) -> set[int]:
-        """Those of the sockets: every spirit needs them."""
-        return {one.socket.fileno() for one in self._all}
+    @property
+    def has_seats(self) -> bool:
+        """Whether each seat has a listener of its own, of one address at least."""
+        return any(True for _ in self._seats())
 
     def private_descriptors(self) -> set[int]:
-        """Those that no spirit may have: the locks of the socket files."""
-        return {one.file.fileno() for one in self._all if one.file is not None} - {-1}
+        """Those that no spirit may have: the locks of the socket files, and the sockets of single seats."""
+        locks = {one.file.fileno() for one in self._all if one.file is not None} - {-1}
+        return locks | {sock.fileno() for seats in self._seats() for sock in seats.sockets}
 
     def queued(self) -> int:
         """How many connections wait to be accepted."""
-        return sum(listening.queued(one.socket) for one in self._all)
+        return sum(listening.queued(sock) for one in self._all for sock in one.every_socket())
 
-    # ── what is done to them ──
+    # ── what becomes of them ──
     def own(self) -> None:
         """From now on this process owns them: the daemon, which was forked from the one that opened them."""
         self._owner = os.getpid()
+
+    def leave(self) -> None:
+        """Close them here; the daemon, which has inherited them, goes on."""
+        self._owner = 0
+        self.close()
 
     def shut(self) -> None:
         """Let nothing more into the queues, before spirits accept what is in them and leave. Once is enough.
@@ -112,100 +138,155 @@ class Listeners:
             return
         self._is_shut = True
         for one in self._all:
-            if not one.is_adopted:
+            for sock in () if one.is_adopted else one.every_socket():
                 with suppress(OSError):  # the queue is then open until the end, as it is with others
-                    listening.admit_no_more(one.socket)
-
-    def leave(self) -> None:
-        """Close them here; the daemon, which has inherited them, goes on."""
-        self._owner = 0
-        self.close()
+                    listening.admit_no_more(sock)
+        self._settling = {_ALL: -1.0}
 
     def close(self) -> list[str]:
         """Close all; where this process owns them also remove the socket files. What the log is to say of it."""
         told = []
         is_owner = os.getpid() == self._owner
         for one in self._all:
-            if is_owner and not one.is_adopted and (lost := listening.queued(one.socket)):
-                told.append(f"{lost} connections waited for {one} when it was closed: they are reset")
+            lost = sum(listening.queued(sock) for sock in one.every_socket()) if is_owner and not one.is_adopted else 0
+            told.append(_told_of(one, lost))
             if one.file is not None and is_owner:
                 told.append(one.file.remove())
             elif one.file is not None:
                 one.file.close()
-            one.socket.close()
+            one.close()
         self._all.clear()
         return [text for text in told if text]
 
+    # ── the life of spirits ──
+    def prepare(self, seat: int) -> None:
+        """A spirit is to be made for this seat. OSError or an error of ours when there is no socket for it."""
+        self._settling.pop(seat, None)
+        for seats in self._seats():
+            seats.prepare(seat)
+
+    def part(self, seat: int) -> None:
+        """The spirit on this seat is to leave."""
+        if self._is_shut:
+            return
+        for seats in self._seats():
+            with suppress(OSError):
+                seats.part(seat)
+            self._settling[seat] = -1.0
+
+    def vacate(self, seat: int) -> list[str]:
+        """Nobody has this seat any more. What the log is to say of it."""
+        self._settling.pop(seat, None)
+        return [text for one in self._all if one.seats and (text := _told_of(one, one.seats.vacate(seat)))]
+
+    def upkeep(self, now: float) -> float:
+        """Look after those that admit no more: when to be called again."""
+        for what, due in list(self._settling.items()):
+            if due < 0.0:
+                self._settling[what] = now + SETTLE
+            elif due <= now:
+                self._settling[what] = now + SETTLE
+                if self._has_settled(what):
+                    del self._settling[what]
+        return min(self._settling.values(), default=float("inf"))
+
+    def enter(self, seat: int) -> None:
+        """In a newborn: take the sockets of its seat."""
+        for seats in self._seats():
+            seats.enter(seat)
+
+    def begin(self) -> None:
+        """In a spirit that is ready: what did not listen does so now."""
+        for seats in self._seats():
+            seats.begin()
+
+    def withdraw(self) -> None:
+        """In a spirit that leaves, perhaps by its own wish: its own sockets admit no more."""
+        for seats in self._seats():
+            with suppress(OSError):
+                seats.withdraw()
+
+    def _has_settled(self, what: int) -> bool:
+        """Refuse whoever comes from now on, where all that was queued is taken."""
+        if what != _ALL:
+            return all(seats.settle(what) for seats in self._seats())
+        waiting = False
+        for one in self._all:
+            for sock in () if one.is_adopted else one.every_socket():
+                if listening.queued(sock):
+                    waiting = True
+                else:
+                    listening.refuse(sock)
+        return not waiting
+
     # ── opening ──
-    def _open(
-        self,
-        addresses: list[Address],
-        backlog: int,
-        environ: MutableMapping[str, str],
-        owner: tuple[int, int],
-    ) -> None:
+    def _open(self, addresses: list[Address], options: ServeOptions, environ: MutableMapping[str, str]) -> None:
         handed = passed.take(environ) if any(isinstance(one, Systemd) for one in addresses) else []
         names = {one.name for one in addresses if isinstance(one, Systemd) and one.name is not None}
         for address in addresses:
             match address:
                 case Tcp():
-                    self._open_tcp(address, address.backlog or backlog)
+                    self._open_tcp(address, address.backlog or options.backlog, own=options.reuse_port)
                 case Unix():
-                    self._open_unix(address, address.backlog or backlog, owner)
+                    self._open_unix(address, address.backlog or options.backlog)
                 case Fd():
-                    self._add(address, passed.adopt(address, address.number))
+                    self._all.append(Listener(address, passed.adopt(address, address.number)))
                 case Systemd():
                     for one in passed.chosen(address, handed, names):
-                        self._add(address, passed.adopt(address, one.fd))
+                        self._all.append(Listener(address, passed.adopt(address, one.fd)))
 
-    def _open_tcp(self, address: Tcp, backlog: int) -> None:
+    def _open_tcp(self, address: Tcp, backlog: int, *, own: bool) -> None:
         port = address.port
-        for family, place in _places(address):
-            sock = _made(address, family)
-            self._add(address, sock)
-            try:
-                if family == socket.AF_INET6:
-                    both = not address.v6only and address.host in ("", "::")
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind((place[0], port, *place[2:]))
-                sock.listen(backlog)
-            except OSError as error:
-                raise _tcp_refusal(address, error) from error
-            port = sock.getsockname()[1]  # of a name with several addresses all listen on the same one
+        for family, name in opening.places(address):
+            place = (family, (name[0], port, *name[2:]))  # all addresses of a name have the same port
+            if own:
+                seats = self._seats_of(address, place, backlog)
+                self._all.append(Listener(address, seats.sock, seats=seats))
+            else:
+                self._all.append(Listener(address, opening.tcp(address, place, backlog)))
+            port = self._all[-1].sock.getsockname()[1]
 
-    def _open_unix(self, address: Unix, backlog: int, owner: tuple[int, int]) -> None:
-        sock = _made(address, socket.AF_UNIX)
-        listener = self._add(address, sock)
+    def _seats_of(self, address: Tcp, place: opening.Place, backlog: int) -> Seats:
+        first = opening.tcp_beside(address, place, self._heirs.uid)
+        bound = (place[0], first.getsockname())
+        made = [first]
+        return Seats(
+            lambda: made.pop() if made else opening.tcp_beside(address, bound, self._heirs.uid),
+            self._heirs.seats,
+            backlog,
+        )
+
+    def _open_unix(self, address: Unix, backlog: int) -> None:
+        listener = Listener(address, opening.made(address, socket.AF_UNIX))
+        self._all.append(listener)
         path = address.path
         try:
             if address.is_abstract:
-                sock.bind(b"\0" + os.fsencode(path[1:]))
+                listener.sock.bind(b"\0" + os.fsencode(path[1:]))
             else:
                 listener.file = SocketFile(address)
                 path = listener.file.path
-                listener.file.bind(sock, _owner(address, owner))
-            sock.listen(backlog)
+                listener.file.bind(listener.sock, _owner(address, self._heirs))
+            listener.sock.listen(backlog)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ListenError(f"cannot listen on {address}: another process does; stop it") from error
             raise refusal(address, error, path) from error
 
-    def _add(self, address: Address, sock: socket.socket) -> Listener:
-        listener = Listener(address, sock)
-        self._all.append(listener)
-        if sock.family != socket.AF_UNIX:
-            # What is accepted has it from its listener: without it an answer in two parts waits 40 ms.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-
-    def _warn(self, backlog: int) -> None:
+    def _warn(self, options: ServeOptions) -> None:
         limit = listening.setting("core/somaxconn")
-        most = max((getattr(one.address, "backlog", None) or backlog for one in self._all), default=0)
-        if limit is not None and most > limit and not all(one.is_adopted for one in self._all):
+        ours = [one.address for one in self._all if isinstance(one.address, (Tcp, Unix))]
+        most = max((one.backlog or options.backlog for one in ours), default=0)
+        if limit is not None and most > limit:
+            self.warnings.append(f"backlog is {most}, but net.core.somaxconn lets {limit} connections wait; raise it")
+        if self.has_seats and listening.setting(MIGRATION) != 1:
             self.warnings.append(
-                f"backlog is {most}, but net.core.somaxconn allows {limit}: so many connections can wait, and no more"
+                "reuse_port without net.ipv4.tcp_migrate_req=1: while a spirit leaves, some who connect wait for a "
+                "second; what waits for one that is killed and not replaced is reset"
             )
+
+    def _seats(self) -> Iterator[Seats]:
+        return (one.seats for one in self._all if one.seats is not None)
 
 
 def named(sock: socket.socket) -> str:
@@ -218,64 +299,16 @@ def named(sock: socket.socket) -> str:
     return str(Tcp(name[0], name[1]))
 
 
-def _made(address: Address, family: int) -> socket.socket:
-    try:
-        return socket.socket(family, _KIND)
-    except OSError as error:
-        if error.errno in _NO_IPV6:
-            raise ListenError(f"cannot listen on {address}: this machine has no such network") from error
-        raise SystemFault(f"cannot listen on {address}: {error.strerror}") from error
+def _told_of(one: Listener, lost: int) -> str:
+    what = "1 connection that waits is" if lost == 1 else f"{lost} connections that wait are"
+    return f"Closing {one}: {what} reset" if lost else ""
 
 
-def _places(address: Tcp) -> list[tuple[int, tuple[object, ...]]]:
-    """The addresses of the kernel that a host means; a name has several: it is listened on all of them."""
-    if not address.host:
-        return [(socket.AF_INET6, ("::", 0)) if _has_ipv6() else (socket.AF_INET, ("0.0.0.0", 0))]
-    try:
-        found = socket.getaddrinfo(address.host.encode(), address.port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        names = [getattr(socket, name, None) for name in _NO_SUCH_NAME]
-        kind = OptionError if error.errno in names else ListenError
-        raise kind(f"cannot listen on {address}: the name {address.host} has no address ({error.strerror})") from error
-    places = {(int(family), tuple(place)): None for family, _, _, _, place in found}
-    usable = [one for one in places if one[0] != socket.AF_INET6 or _has_ipv6()]
-    if not usable:
-        raise ListenError(f"cannot listen on {address}: this machine has no IPv6")
-    return usable
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, _KIND) as probe:
-            probe.bind(("::", 0))
-    except OSError as error:
-        if error.errno in _NO_IPV6:
-            return False
-        raise
-    return True
-
-
-def _tcp_refusal(address: Tcp, error: OSError) -> UserError | SystemFault:
-    where = f"cannot listen on {address}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return ListenError(f"{where}: another process listens there; stop it, or choose another port")
-        case errno.EADDRNOTAVAIL:
-            return ListenError(f"{where}: this machine does not have that address")
-        case errno.EACCES | errno.EPERM:
-            least = listening.setting(_LOW_PORTS) or 1024
-            return DeniedError(
-                f"{where}: ports below {least} take root or CAP_NET_BIND_SERVICE; start it so, or by a .socket unit"
-            )
-        case _:
-            return ListenError(f"{where}: {error.strerror}")
-
-
-def _owner(address: Unix, ghost: tuple[int, int]) -> tuple[int, int]:
+def _owner(address: Unix, ghost: Heirs) -> tuple[int, int]:
     import grp  # noqa: PLC0415  only where there is a name to look up
     import pwd  # noqa: PLC0415
 
-    uid, gid = ghost
+    uid, gid = ghost.uid, ghost.gid
     try:
         if address.user is not None:
             uid = int(address.user) if address.user.isdecimal() else pwd.getpwnam(address.user).pw_uid

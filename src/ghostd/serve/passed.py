@@ -77,6 +77,8 @@ def adopt(address: Fd | Systemd, fd: int) -> socket.socket:
     os.set_inheritable(fd, False)
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as opening.py has it
     return sock
 
 

@@ -15,8 +15,9 @@ from contextlib import ExitStack, suppress
 
 from ghostd.errors import DeniedError, ListenError, OptionError
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux import lock
+from ghostd.linux import holders, lock
 from ghostd.serve.address import PATH_BYTES_MOST, Unix
+from ghostd.serve.opening import InUseError, patiently
 
 if TYPE_CHECKING:
     from typing import Final
@@ -37,7 +38,7 @@ class SocketFile:
         self._lock = self._take()
         with ExitStack() as undone:
             undone.callback(self.remove)
-            self._clear()
+            patiently(self._clear, address, "stop it, or choose another path")
             undone.pop_all()
 
     def bind(self, sock: socket.socket, owner: tuple[int, int]) -> None:
@@ -122,11 +123,11 @@ class SocketFile:
         """See that nobody serves there, without waiting: a server whose queue is full is one, too."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as knocking:
             code = knocking.connect_ex(self.path)
-        if code in _NOBODY:
-            return
+            who = holders.of_peer(knocking) if code == 0 else ""
         if code in (errno.EACCES, errno.EPERM):
             raise DeniedError(f"cannot listen on {self._address}: another user's socket is there; remove {self.path}")
-        raise ListenError(f"cannot listen on {self._address}: another server does; stop it, or choose another path")
+        if code not in _NOBODY:
+            raise InUseError(lambda: who)
 
     def _give(self, owner: tuple[int, int]) -> None:
         """Give the file to its owner. Whoever may write to the directory could have put another file there."""

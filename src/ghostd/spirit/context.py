@@ -26,6 +26,7 @@ class Context:
     def __init__(self, page: Page, ring: Callable[[], None]) -> None:
         self.page = page
         self._ring = ring
+        self._on_ready: list[Callable[[], None]] = []
         self._on_leaving: list[Callable[[], None]] = []
         self.tick: Callable[..., bool]
         self.ready: Callable[[], None]
@@ -49,6 +50,10 @@ class Context:
         from ghostd.spirit.notice import Notice  # noqa: PLC0415  loads asyncio
 
         return Notice(self)
+
+    def before_ready(self, call: Callable[[], None]) -> None:
+        """Call this, once, right before the spirit says that it is ready; what it raises the spirit's code gets."""
+        self._on_ready.append(call)
 
     def when_leaving(self, call: Callable[[], None]) -> None:
         """Call this, once, when the spirit is asked to leave."""
@@ -88,7 +93,7 @@ class Context:
     def _give_voice(self) -> None:
         """Make the functions of the voice: closures, as a local name is the cheapest thing to look at in a beat."""
         words, moments, ring, listeners = self.page.words, self.page.moments, self._ring, self._on_leaving
-        clock = time.monotonic
+        clock, beginnings = time.monotonic, self._on_ready
         told = leaving = plain = False  # plain: ready was told and nobody leaves, so that a beat is a store
 
         def tick(finished: bool = False) -> bool:  # noqa: FBT001, FBT002  as the ancestor has it
@@ -107,6 +112,8 @@ class Context:
             moments[BEAT] = clock()
             if told:
                 return
+            while beginnings:
+                beginnings.pop(0)()
             told, plain = True, not leaving
             words[STATE] |= READY
             ring()
