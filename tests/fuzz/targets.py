@@ -20,6 +20,7 @@ from ghostd.daemon import inscription
 from ghostd.daemon.notify import Notifier
 from ghostd.errors import ConfigError, UserError
 from ghostd.log.lines import JsonLines, TextLines, escape
+from ghostd.serve.address import AddressError, parse
 
 LONGEST: Final = 0.010  # seconds for one input
 
@@ -34,7 +35,7 @@ def toml(data: bytes) -> None:
         os.write(fd, data)
         path = f"/proc/self/fd/{fd}"
         said = _refusal(ConfigError, lambda: config.gather(config.toml_layer(path)))
-        assert said is None or (path in said and "\n" not in said), said
+        assert said is None or (path in said and "\n" not in said.replace("\n  ", "")), said  # but for a caret's line
     finally:
         os.close(fd)
 
@@ -70,6 +71,18 @@ def flags(data: bytes) -> None:
     given = argparse.Namespace(**{name: text for name, _, text in pairs if name})
     said = _refusal(UserError, lambda: config.gather(flag_layer(given)))
     assert said is None or "--" in said, said
+
+
+def address(data: bytes) -> None:
+    """Any text is an address that is read back from its own text, or an error that points into it."""
+    text = data.decode(errors="surrogateescape")
+    try:
+        found = parse(text)
+    except AddressError as error:
+        assert 0 <= error.at <= len(text)  # noqa: PT017  what is right of one is not of another
+        return
+    assert parse(str(found)) == found
+    assert "," not in str(found)
 
 
 def pidfile_text(data: bytes) -> None:
@@ -121,5 +134,5 @@ def _refusal(family: type[UserError], action: Callable[[], object]) -> str | Non
 
 TARGETS: Final[dict[str, Target]] = {
     one.__name__: one
-    for one in (toml, toml_in_short, words, environ, flags, pidfile_text, notify_socket, log_text, log_json)
+    for one in (toml, toml_in_short, words, environ, flags, address, pidfile_text, notify_socket, log_text, log_json)
 }

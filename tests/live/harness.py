@@ -227,7 +227,7 @@ class Stage:
 
     def pid_of(self, answer: Answer) -> int:
         """The pid in the text of an answer."""
-        return int(answer.out.split()[-1])
+        return int(answer.out.splitlines()[0].split()[-1])
 
     def launch(self, words: Sequence[str]) -> int:
         """Run another program beside the ghost, ended with the test at the latest: its pid."""

@@ -168,6 +168,20 @@ def parse_plain(content: str) -> dict[str, str] | None:
     return found if all(found.get(key, "some") for key in READ) else None
 
 
+def _are_texts(rest: str) -> bool:
+    """Whether these are plain texts with commas between them, and the bracket that closes the list."""
+    while rest[:1] in ("'", '"'):
+        inner, closed, rest = rest[1:].partition(rest[0])
+        if not closed or "\\" in inner or not inner.isprintable():
+            return False
+        rest = rest.lstrip(" \t")
+        if not rest.startswith(","):
+            break
+        rest = rest[1:].lstrip(" \t")
+    after = rest[1:].lstrip(" \t")
+    return rest.startswith("]") and (not after or after.startswith("#"))
+
+
 def _quoted(value: str) -> str | None:
     """The text between quotes; None where it has escapes, or more than a comment follows."""
     inner, closed, after = value[1:].partition(value[0])
@@ -178,7 +192,9 @@ def _quoted(value: str) -> str | None:
 
 
 def _is_passed_over(value: str) -> bool:
-    """Whether it is true, false, or a number as people write them: digits, perhaps a sign, a point, an exponent."""
+    """Whether it is true, false, a list of texts, or a number: digits, perhaps a sign, a point, an exponent."""
+    if value.startswith("["):
+        return _are_texts(value[1:].lstrip(" \t"))
     text = value.partition("#")[0].rstrip(" \t")
     number, exponential, power = _unsigned(text).replace("E", "e").partition("e")
     whole, point, fraction = number.partition(".")

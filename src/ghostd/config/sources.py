@@ -98,9 +98,20 @@ def read_toml(path: str) -> TomlFile:
         kind = options()[key].kind if key in options() else None
         if kind is Kind.PATH and isinstance(value, str) and value:
             values[key] = os.path.join(here, value)
+        elif kind is Kind.ADDRESSES:
+            values[key] = _anchored(value, here)
         elif kind is Kind.OBJECT:
             raise ConfigError(f"{path}:{key}: {shown(value)} is not allowed; only a program can give this option")
     return TomlFile(path, target, Layer(values, lambda key: f"{path}:{key}", ConfigError))
+
+
+def _anchored(value: object, folder: str) -> object:
+    """Addresses whose socket files are below a folder, unless their paths say otherwise."""
+    from ghostd.serve.address import anchored  # noqa: PLC0415  only where there is an address
+
+    if isinstance(value, list):
+        return [_anchored(one, folder) if isinstance(one, str) else one for one in value]
+    return anchored(value, folder) if isinstance(value, str) else value
 
 
 def _read_regular(path: str) -> bytes:

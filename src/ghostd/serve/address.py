@@ -127,6 +127,14 @@ def parse_all(texts: Iterable[str]) -> list[Address]:
     return found
 
 
+def anchored(text: str, folder: str) -> str:
+    """The text of an address whose socket file is below a folder, unless its path is absolute; any other as it is."""
+    path = text.removeprefix("unix:")
+    if path == text or path[:1] in ("", "/", "@", "?"):
+        return text
+    return f"unix:{_escape(folder)}/{path}"
+
+
 class _Reader:
     """The text, and how to say where in it something is wrong."""
 

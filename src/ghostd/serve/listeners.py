@@ -247,14 +247,10 @@ class Listeners:
             port = self._all[-1].sock.getsockname()[1]
 
     def _seats_of(self, address: Tcp, place: opening.Place, backlog: int) -> Seats:
-        first = opening.tcp_beside(address, place, self._heirs.uid)
-        bound = (place[0], first.getsockname())
-        made = [first]
-        return Seats(
-            lambda: made.pop() if made else opening.tcp_beside(address, bound, self._heirs.uid),
-            self._heirs.seats,
-            backlog,
-        )
+        # The first one only finds the port out: a socket that did not name its port loses it when it listens no longer.
+        with opening.tcp_beside(address, place, self._heirs.uid) as first:
+            bound = (place[0], first.getsockname())
+            return Seats(lambda: opening.tcp_beside(address, bound, self._heirs.uid), self._heirs.seats, backlog)
 
     def _open_unix(self, address: Unix, backlog: int) -> None:
         listener = Listener(address, opening.made(address, socket.AF_UNIX))

@@ -164,6 +164,8 @@ def test_a_plain_file_is_read(tmp_path: Path) -> None:
     spirits = 8             # "quoted"
     heartbeat_timeout = 1.5e3
     freeze = true
+    listen = ["127.0.0.1:80", 'unix:x.sock',]  # two
+    group = []
     """
     assert plain(tmp_path, text) == {"target": "app:Mailer", "pidfile": "/run/mailer.pid"}
 
@@ -179,7 +181,14 @@ def test_a_plain_file_is_read(tmp_path: Path) -> None:
         'name = "a',
         'name = "a"\nname = "b"',
         '[pidfile]\nname = "a"',
-        'group = ["a", "b"]\nname = "a"',
+        'group = ["a", 5]',
+        'group = ["a" "b"]',
+        'group = ["a", "b"',
+        'group = ["a", "b"] "c"',
+        'group = ["a\\t"]',
+        'group = ["""a"""]',
+        'group = [["a"]]',
+        'name = ["a"]',
         '"name" = "a"',
         'a.b = "c"',
         "nonsense",
@@ -210,6 +219,8 @@ LINES = st.lists(
             "",
             "[t]",
             "umask = 0o22",
+            """listen = ["a", 'b' ,] # c""",
+            "listen = ['']",
         ]
     )
     | st.builds(

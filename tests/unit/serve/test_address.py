@@ -14,6 +14,7 @@ from ghostd.serve.address import (
     Systemd,
     Tcp,
     Unix,
+    anchored,
     parse,
     parse_all,
 )
@@ -138,6 +139,20 @@ def test_an_address_that_is_named_twice_is_an_error_but_port_0_is_another_one_ea
     with pytest.raises(AddressError, match="twice"):
         parse_all(["127.0.0.1:80", "tcp://127.0.0.1:80"])
     assert len(parse_all(["127.0.0.1:0", "127.0.0.1:0"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("unix:x.sock?mode=660", "unix:/srv/50%25/x.sock?mode=660"),
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("unix:@name", "unix:@name"),
+        ("unix:", "unix:"),
+        (":80", ":80"),
+    ],
+)
+def test_a_relative_path_can_be_anchored(text: str, meant: str) -> None:
+    assert anchored(text, "/srv/50%") == meant
 
 
 # ── any text ──
