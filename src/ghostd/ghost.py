@@ -20,7 +20,7 @@ from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import READY_ENDING, ReadyFile
 from ghostd.daemon.upkeep import Upkeep
 from ghostd.engine.clock import now
-from ghostd.engine.sources import MANAGER_SIGNALS
+from ghostd.engine.sources import MANAGER_SIGNALS, REQUEST_SIGNALS
 from ghostd.errors import BootError, ExitCode, GhostdError, StartTimeoutError, UserError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import fds
@@ -158,8 +158,7 @@ class Ghost:
         """
         self._prepare()
         if not self._filepid.acquire_to_run(is_wanted=self.config.daemon.pidfile is not None):
-            running = self._filepid.running() or "being started"
-            raise UserError(f"already running with pid {running} (pidfile {self.pidfile}): stop that one first")
+            raise self._filepid.refusal()
         with self._leaving_nothing():
             self._open()
         options = self.config.log
@@ -220,7 +219,7 @@ class Ghost:
     # ── the daemon's life ──
     def _live(self) -> int:
         """From settling to cleanup, whatever happens between: the exit code."""
-        self._inbox = Inbox(MANAGER_SIGNALS)
+        self._inbox = Inbox(MANAGER_SIGNALS, REQUEST_SIGNALS)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGER_SIGNALS)  # whoever started it may have blocked some
         try:
             self._settle()
@@ -272,7 +271,7 @@ class Ghost:
         os.umask(umask)
         if not self._filepid.missing:
             if not self._filepid.adopt_after_fork():
-                raise UserError(f"already running with pid {self._filepid.running()} (pidfile {self.pidfile})")
+                raise self._filepid.refusal()
             self._filepid.save()
         if self.config.daemon.ready_file or not self._filepid.missing:
             self._ready.make()

@@ -19,7 +19,7 @@ from ghostd.daemon import inscription
 from ghostd.daemon.handle import Handle
 from ghostd.daemon.lock import GhostLock
 from ghostd.daemon.ready import READY_ENDING
-from ghostd.errors import DeniedError, GhostdError
+from ghostd.errors import DeniedError, GhostdError, SystemFault, UserError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import procfs
 
@@ -174,6 +174,14 @@ class FilePid:
             raise inscription.told(self._lock.path, error) from error
         self.owner = os.getpid()
         return True
+
+    def refusal(self) -> GhostdError:
+        """Why this process may not be the manager, for whoever asked in vain."""
+        running = self.running()
+        if running is None and not self._is_starting():
+            return SystemFault(f"{self._lock.path} was removed while the ghost was starting: start it again")
+        who = "being started" if running is None else f"running with pid {running}"
+        return UserError(f"already {who} (pidfile {self.file}): stop that one first")
 
     def save(self) -> None:
         """Write the file, as the manager, which this process becomes when nobody is. DeniedError when somebody is."""

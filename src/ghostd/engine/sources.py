@@ -28,6 +28,9 @@ MANAGER_SIGNALS = (
     signal.SIGCONT,
 )
 
+# Those of them that mean nothing to a ghost that has ended.
+REQUEST_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+
 
 class Poller:
     """The one place that blocks. Descriptors with what gathers from each."""

@@ -14,7 +14,7 @@ from collections import Counter
 from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from types import FrameType
     from typing import Self
 
@@ -30,11 +30,16 @@ _UNCATCHABLE = frozenset({signal.SIGKILL, signal.SIGSTOP})
 class Inbox:
     """Takes the given signals for as long as it is open; made in the main thread, one at a time.
 
+    ``requests`` are those of them that ask for something nobody can do any more once it is closed: where the system
+    would end the process for one, it is ignored from then on. A reload asked for in the last moment must not be what
+    the ghost seems to have died of.
+
     Which signals came is read from the pipe, in their order. Should a flood fill it, bytes are lost, but no kind: the
     handlers have noted each kind beside it.
     """
 
-    def __init__(self, signals: Iterable[int]) -> None:
+    def __init__(self, signals: Iterable[int], requests: Collection[int] = ()) -> None:
+        self._requests = requests
         self._noted: set[int] = set()
         self._before: dict[int, Handler] = {}
         self._wanted = frozenset(int(signum) for signum in signals)
@@ -77,13 +82,15 @@ class Inbox:
         return signals
 
     def close(self) -> None:
-        """Give every signal and the wakeup descriptor back to whom they belonged; a second time does nothing."""
+        """Give signals and the wakeup descriptor back to whom they belonged; a second time does nothing."""
         if self._reader < 0:
             return
         signal.set_wakeup_fd(self._wakeup_before)
         for signum, handler in self._before.items():
-            if handler is not None:  # None: set by C code, which only C code can set again
-                signal.signal(signum, handler)
+            if handler is None:
+                continue  # set by C code, which only C code can set again
+            too_late = handler == signal.SIG_DFL and signum in self._requests
+            signal.signal(signum, signal.SIG_IGN if too_late else handler)
         os.close(self._reader)
         os.close(self._writer)
         self._reader = self._writer = -1

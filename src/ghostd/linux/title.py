@@ -23,12 +23,19 @@ def setter() -> Callable[[str], object]:
     It is the function of setproctitle's C module, loaded without its package, which imports logging and
     threading, whose hooks would run in every newborn: 130 page faults a fork.
     """
+    try:
+        return _load()
+    except (ImportError, OSError):  # not installed, or no descriptor or memory for it: a ghost works without a title
+        return lambda _text: None
+
+
+def _load() -> Callable[[str], object]:
     package = PathFinder.find_spec("setproctitle")
     places = package.submodule_search_locations if package is not None else None
     spec = PathFinder.find_spec("setproctitle._setproctitle", places) if places else None
     module = spec.loader.create_module(spec) if spec is not None and spec.loader is not None else None
     if spec is None or spec.loader is None or module is None:
-        return lambda _text: None
+        raise ImportError("setproctitle")
     spec.loader.exec_module(module)
     found: Callable[[str], object] = module.setproctitle
     return found

@@ -162,6 +162,17 @@ def test_closing_gives_everything_back() -> None:
     in_child(work)
 
 
+def test_a_request_that_comes_too_late_ends_nobody() -> None:
+    def work() -> None:
+        handled = []
+        signal.signal(USR2, lambda *_: handled.append(1))
+        Inbox([USR1, USR2], requests=[USR1, USR2]).close()
+        send(USR1, USR2)
+        assert handled == [1], "what the program itself had set is set again"
+
+    in_child(work)
+
+
 def test_a_signal_that_cannot_be_taken_leaves_all_as_it_was() -> None:
     def work() -> None:
         before = signal.getsignal(USR1)
