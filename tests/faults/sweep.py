@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ghostd.errors import ExitCode
+from tests.faults.scenarios import SCENARIOS, Scenario, kill_one, run, set_stage
 from tests.live.harness import Stage, Subject
-from tests.support import adopt_orphans, stat_of, wait_until
+from tests.support import adopt_orphans, wait_until
 
 # What a call may fail with. Calls that are not here cannot fail, or have no meaning outside of memory and time.
 ERRORS: Final[dict[str, tuple[str, ...]]] = {
@@ -79,28 +80,8 @@ SAID: Final = {"ENOENT": ("does not exist", "was removed"), "ENOMEM": ("MemoryEr
 _OWN: Final = {"subject.pid", "subject.pid.lock"}
 MAY_STAY: Final = {"unlink": _OWN, "newfstatat": _OWN, "fstat": _OWN, "fcntl": {"subject.pid.lock"}}
 
-OPTIONS: Final[dict[str, Any]] = {
-    "graceful_timeout": 2.0,
-    "boot_timeout": 3.0,
-    "start_timeout": 4.0,
-    "backoff_first": 0.02,
-    "backoff_most": 0.1,
-}
 PATIENCE: Final = 8.0  # seconds until the pool must be whole, or the manager gone, after the fault
 WHILE: Final = 0.6  # seconds that a scenario is given while a fault lasts for ever
-
-BODY: Final = """\
-class Subject(Prefork):
-    def preinit(self):
-        if os.environ.get("STOP_FIRST"):
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-    def spirit(self):
-        note("begin", self.serial)
-        self.ready()
-        while self.tick():
-            time.sleep(0.005)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,72 +122,6 @@ class Broken(AssertionError):
     """The ghost did not take a fault as it should."""
 
 
-# ── scenarios ──
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """Something that a manager does, from a point where it is held to one where it is done."""
-
-    name: str
-    act: Callable[[Subject], None]
-    is_done: Callable[[Subject], bool]
-    ends: bool = False
-    from_start: bool = False
-
-
-def _whole(subject: Subject) -> bool:
-    return len(subject.spirits()) == 2 and not subject.zombies()
-
-
-def _kill_one(subject: Subject) -> None:
-    os.kill(min(subject.spirits()), signal.SIGKILL)
-
-
-def _rotate(subject: Subject) -> None:
-    place = subject._stage.place
-    (place / "log").rename(place / "log.1")
-    subject.send(signal.SIGUSR1)
-
-
-def _stop_at_once(subject: Subject) -> None:
-    subject.send(signal.SIGINT)
-    subject.send(signal.SIGINT)
-
-
-def _send(number: int) -> Callable[[Subject], None]:
-    return lambda subject: subject.send(number)
-
-
-def _logged(pattern: str) -> Callable[[Subject], bool]:
-    return lambda subject: bool(subject.logged(pattern)) and _whole(subject)
-
-
-SCENARIOS: Final = {
-    one.name: one
-    for one in (
-        Scenario("run", _send(signal.SIGCONT), _logged("Pool is whole"), from_start=True),
-        Scenario("respawn", _kill_one, lambda s: len(s.notes("begin")) >= 3 and _whole(s)),
-        Scenario("reload", _send(signal.SIGHUP), _logged(r"\] Reloaded")),
-        Scenario("scale", _send(signal.SIGTTIN), lambda s: len(s.spirits()) == 3),
-        Scenario("rotate", _rotate, _logged("Log reopened")),
-        Scenario("stop", _send(signal.SIGQUIT), lambda s: not s.is_running(), ends=True),
-        Scenario("stop at once", _stop_at_once, lambda s: not s.is_running(), ends=True),
-    )
-}
-
-
-def _open(scenario: Scenario, place: Path) -> tuple[Stage, Subject]:
-    """A ghost at the point from which the scenario plays."""
-    stage = Stage(place)
-    subject = _run(stage, {"STOP_FIRST": "1"} if scenario.from_start else {})
-    if scenario.from_start:
-        wait_until(lambda: (stat_of(subject.pid) or "?")[0] == "T", what="the ghost to hold still")
-    return stage, subject
-
-
-def _run(stage: Stage, environ: dict[str, str]) -> Subject:
-    return stage.run(BODY, whole=False, environ={"GHOSTD_LOGFILE": str(stage.place / "log"), **environ}, **OPTIONS)
-
-
 # ── strace ──
 @contextmanager
 def traced(pid: int, *words: str) -> Iterator[None]:
@@ -232,7 +147,7 @@ def _tracer_of(pid: int) -> int:
 
 def record(scenario: Scenario, place: Path) -> Counter[str]:
     """How often the manager makes each call in the scenario."""
-    stage, subject = _open(scenario, place)
+    stage, subject = set_stage(scenario, place)
     trace = place / "trace"
     try:
         _settle(scenario, subject)
@@ -260,7 +175,7 @@ def faults(scenario: Scenario, calls: Counter[str]) -> Iterator[Fault]:
 def play(fault: Fault, place: Path) -> None:
     """Play the scenario with the fault; raises Broken."""
     scenario = SCENARIOS[fault.scenario]
-    stage, subject = _open(scenario, place)
+    stage, subject = set_stage(scenario, place)
     try:
         _settle(scenario, subject)
         before = 0 if scenario.from_start else _descriptors(subject.pid)
@@ -289,7 +204,7 @@ def _judge(fault: Fault, scenario: Scenario, stage: Stage, subject: Subject, bef
     place = stage.place
     if fault.is_deadly:
         subject.wait_end()  # and no spirit is left within two seconds
-        again = _run(stage, {})
+        again = run(stage, {})
         _wait_for(lambda: len(again.spirits()) == 2, "the next start after the manager was killed")
         code = again.quit()
     elif scenario.ends or fault.is_request:
@@ -308,7 +223,7 @@ def _judge_living(scenario: Scenario, subject: Subject, before: int) -> None:
     """It serves: whoever dies is replaced, and it holds no more than before."""
     wanted = len(subject.spirits())
     begun = len(subject.notes("begin"))
-    _kill_one(subject)
+    kill_one(subject)
     _wait_for(lambda: len(subject.notes("begin")) > begun and len(subject.spirits()) == wanted, "a replacement")
     _wait_for(lambda: not subject.zombies(), "zombies to be reaped")
     if before and scenario.name != "scale":
