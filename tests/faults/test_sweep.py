@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from tests.faults.sweep import SCENARIOS, sweep
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.sweep import sweep
 from tests.support import needs_root, needs_tool
 
 pytestmark = [pytest.mark.live, needs_tool("strace"), needs_root]
