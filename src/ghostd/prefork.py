@@ -248,7 +248,8 @@ class Prefork(Ghost):
         """What each newborn is. It is made here, before the first fork: in a newborn it would cost page faults."""
         context = Context(household.board.cradle, household.bell.ringing())
         live, report, show, attributes = self._life(context), self._report, title.setter(), vars(self)
-        name, shadow = self.name, type(self).tick is Prefork.tick
+        name, tick, shadow = self.name, context.tick, type(self).tick is Prefork.tick
+        run, leave = runners.run, birth.leave
         enter = self._door.entering(context)
         be_born: Callable[[int], None]
         log: tuple[int, ...] | None = None
@@ -257,7 +258,7 @@ class Prefork(Ghost):
         def begin(order: Spawn) -> None:
             self._household, self._order, self._context = None, order, context
             if shadow:
-                attributes["tick"] = context.tick  # without the detour over the method: a beat is cheap
+                attributes["tick"] = tick  # without the detour over the method: a beat is cheap
             if enter is not None:
                 enter(order.seat)
             be_born(order.seat)
@@ -267,7 +268,7 @@ class Prefork(Ghost):
             live()
 
         def be_spirit(order: Spawn) -> NoReturn:
-            birth.leave(runners.run(begin, report, order))
+            leave(run(begin, report, order))
 
         def prepare() -> Callable[[Spawn], NoReturn]:
             nonlocal log, be_born, has_lost

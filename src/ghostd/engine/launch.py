@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     Outcome = tuple[int | OSError | MemoryError | ThreadedForkError, float]
 
 
+_AT_ONCE = (
+    16  # spirits whose ends of the life pipe are open at the same time: few beside the descriptors that are spare
+)
+
+
 class Launcher(Protocol):
     """Makes the processes of spirits."""
 
@@ -58,27 +63,46 @@ class ForkLauncher:
             return [(error, now())] * len(orders)
         _flush()
         begin = self._birth()
+        outcomes: list[Outcome] = []
         mask = block_signals()
         try:
-            outcomes = [self._fork(order, begin) for order in orders]
+            for at in range(0, len(orders), _AT_ONCE):
+                outcomes += self._fork(orders[at : at + _AT_ONCE], begin)
         finally:
             unblock_signals(mask)
         os.sched_yield()  # else a newborn on this processor would wait until the manager does
         return outcomes
 
-    def _fork(self, order: Spawn, begin: Callable[[Spawn], NoReturn]) -> Outcome:
+    def _fork(self, orders: Sequence[Spawn], begin: Callable[[Spawn], NoReturn]) -> list[Outcome]:
+        refused = [self._prepare(order) for order in orders]
+        ends, end = self._life.lay(len(orders)), self._life.end
+        outcomes: list[Outcome] = []
+        fork, dup2 = os.fork, os.dup2
+        for order, refusal, own_end in zip(orders, refused, ends, strict=True):
+            try:
+                if refusal is not None:
+                    raise refusal
+                dup2(own_end, end, False)
+                pid = fork()
+            except (OSError, MemoryError) as error:
+                outcomes.append((error, now()))
+                continue
+            if pid == 0:
+                try:
+                    begin(order)
+                finally:
+                    os._exit(ExitCode.BUG)  # birth ends the process itself; a newborn must never run on as a manager
+            outcomes.append((pid, now()))
+        self._life.clear(ends)
+        return outcomes
+
+    def _prepare(self, order: Spawn) -> OSError | None:
+        """Have the page that it needs; why there is none."""
         try:
             self._board.prepare(order.seat)
-            self._life.lay()
-            pid = os.fork()
-        except (OSError, MemoryError) as error:
-            return error, now()
-        if pid == 0:
-            try:
-                begin(order)
-            finally:
-                os._exit(ExitCode.BUG)  # birth ends the process itself; a newborn must never run on as a manager
-        return pid, now()
+        except OSError as error:
+            return error
+        return None
 
     def _check_threads(self) -> None:
         count = thread_count()

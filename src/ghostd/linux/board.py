@@ -57,6 +57,7 @@ class Board:
         # Where each newborn finds its page, at the same addresses: so its voice can be made before the fork, in memory
         # that all spirits share. In the manager it is nobody's.
         self.cradle = Page(process.map_private(PAGE))
+        self.adopt = self._adopting()
 
     def fileno(self) -> int:
         """The memfd, which a newborn needs until it has adopted its page; -1 without one."""
@@ -96,21 +97,6 @@ class Board:
             return ""
         return ctypes.string_at(self._address(seat) + _TEXT, length).decode(errors="replace")
 
-    def adopting(self) -> Callable[[int], object]:
-        """What puts the page of a seat into the cradle, for ever: made ready before the fork, for a newborn.
-
-        The newborn then gives the rest of the board up: it closes the memfd. No map of the board but its own is there.
-        """
-        if self._fd < 0:
-            return self._adopt
-        lay = process.mapping_shared(self._fd, PAGE, self.cradle.address)
-
-        def adopt(seat: int) -> None:
-            if lay(seat * PAGE) == -1:
-                raise MemoryError(f"the page of seat {seat} could not be mapped")
-
-        return adopt
-
     def close(self) -> None:
         """Give the memory back; a second time does nothing. Pages that spirits hold live on until they end."""
         self._chunks.clear()
@@ -137,10 +123,34 @@ class Board:
         self._chunks.append(_words(address, _CHUNK))
         self._moments.append(_moments(self._chunks[-1]))
 
-    def _adopt(self, seat: int) -> None:
-        process.map_again(self._address(seat), PAGE, self.cradle.address)
+    def _adopting(self) -> Callable[[int], None]:
+        """What puts the page of a seat into the cradle, for ever: made ready before the fork, called in the newborn.
+
+        No other map of the board is there then; the memfd is left to the newborn to close. What the newborn forks finds
+        a page of its own in the cradle, with the same content: it cannot beat for the spirit.
+        """
+        put = process.mapping_shared(self._fd, PAGE, self.cradle.address) if self._fd >= 0 else self._put_nameless
+        cradle, is_born = self.cradle, False
+
+        def adopt(seat: int) -> None:
+            nonlocal is_born
+            if put(seat * PAGE) == -1:
+                raise MemoryError(f"the page of seat {seat} could not be mapped")
+            is_born = True
+
+        def mute() -> None:
+            if is_born:
+                cradle.mute()
+
+        # In the manager, once: to do so in the newborn would cost it ten page faults.
+        os.register_at_fork(after_in_child=mute)
+        return adopt
+
+    def _put_nameless(self, offset: int) -> int:
+        process.map_again(self._address(offset // PAGE), PAGE, self.cradle.address)
         for address in self._addresses:
             process.unmap(address, _CHUNK * PAGE)
+        return 0
 
     def _back(self, seats: int) -> None:
         # Where memory is short this fails; a write to the map would be a SIGBUS instead.

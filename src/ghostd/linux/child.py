@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 from ghostd.hints import TYPE_CHECKING
@@ -107,8 +107,10 @@ class Child:
     def _kill_group(self) -> None:
         if self.pid == os.getpgrp():
             return  # this process joined its child's group: it will not end itself
-        with suppress(ProcessLookupError, PermissionError):  # it never made a group, or what is left is another user's
+        try:  # noqa: SIM105  it is in the way of each replacement, and after a fork an object more is page faults more
             os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # it never made a group, or what is left is another user's
+            pass
 
     def _is_alive(self) -> bool:
         """Whether the pidfd, which the kernel cannot give to another, says that it has not ended."""

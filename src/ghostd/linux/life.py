@@ -13,7 +13,7 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _F_SETSIG = 10  # Linux: which signal O_ASYNC sends instead of SIGIO
 
@@ -31,19 +31,29 @@ class LifePipe:
         self._path = f"/proc/self/fd/{self._reader}"
         self.end = os.dup(self._reader)
 
-    def lay(self) -> None:
-        """Before each fork: have the child's own description at its number; an idle one where /proc is missing."""
-        fd = -1
+    def lay(self, count: int) -> list[int]:
+        """Before forks: a descriptor for each child, for the caller to put at ``end`` before its fork.
+
+        An idle one, that of the pipe itself, where /proc is missing or no more can be open.
+        """
+        return [self._open() for _ in range(count)]
+
+    def clear(self, laid: Iterable[int]) -> None:
+        """After the forks: close what was laid."""
+        for fd in laid:
+            if fd != self._reader:
+                os.close(fd)
+
+    def _open(self) -> int:
+        fd = self._reader
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             fcntl.fcntl(fd, _F_SETSIG, self._signum)
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-            os.dup2(fd, self.end, inheritable=False)
         except OSError:
-            os.dup2(self._reader, self.end, inheritable=False)
-        finally:
-            if fd >= 0:
-                os.close(fd)
+            self.clear((fd,))
+            return self._reader
+        return fd
 
     def following(self) -> Callable[[int], object]:
         """What has the signal sent to this process, or to the group of which the negative number is given.

@@ -8,7 +8,6 @@ fork, once for all spirits, and the steps are one plain function of calls and lo
 from __future__ import annotations
 
 import _signal
-import gc
 import os
 import signal
 import sys
@@ -51,9 +50,8 @@ def lay_out(given: Inheritance) -> Callable[[int], None]:
     )  # fmt: skip
     manager, keep, stdio, nofile, unblock = given.manager, given.keep, given.stdio, given.nofile, given.unblock
     die_with_parent = process.dying_with_parent(signal.SIGKILL)
-    adopt, follow = given.board.adopting(), given.life.following()
+    adopt, follow = given.board.adopt, given.life.following()
     close_all_else = fds.closing_all_but((*keep, given.life.end))
-    enable_gc, at_fork, mute = gc.enable, os.register_at_fork, given.board.cradle.mute
     on_quit = given.on_quit
 
     def quit_asked(_number: int, _frame: object) -> None:
@@ -73,7 +71,7 @@ def lay_out(given: Inheritance) -> Callable[[int], None]:
         die_with_parent()
         if getppid() != manager:
             os._exit(0)
-        # Only our own page: we cannot speak for another spirit.
+        # Only our own page: we cannot speak for another spirit, and what we fork cannot speak for us.
         adopt(seat)
         if stdio is not None:
             fds.redirect_stdio(stdio)
@@ -85,9 +83,6 @@ def lay_out(given: Inheritance) -> Callable[[int], None]:
         follow(-getpid())
         if nofile is not None:
             fds.restore_limit(nofile)
-        enable_gc()
-        # What this spirit forks must not beat for it: there the page becomes private memory.
-        at_fork(after_in_child=mute)
         # From here on we hear.
         unblock()
 

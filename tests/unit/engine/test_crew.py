@@ -34,7 +34,7 @@ class Household:
         pid = os.fork()
         if pid == 0:
             try:
-                self.board.adopting()(order.seat)
+                self.board.adopt(order.seat)
                 write(self.board.cradle)
             finally:
                 os._exit(0)

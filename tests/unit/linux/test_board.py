@@ -33,7 +33,7 @@ def board(request: pytest.FixtureRequest) -> Iterator[Board]:
 
 def adopted(board: Board, seat: int) -> Page:
     """In a newborn: its page."""
-    board.adopting()(seat)
+    board.adopt(seat)
     return board.cradle
 
 
@@ -208,7 +208,7 @@ board = Board()
 board.prepare(300)
 pid = os.fork()
 if pid == 0:
-    board.adopting()(300)
+    board.adopt(300)
     board.cradle.moments[0] = 7.0
     os._exit(0)
 os.waitpid(pid, 0)
@@ -259,7 +259,6 @@ def test_what_a_spirit_forks_cannot_speak_for_it(board: Board) -> None:
     def newborn() -> None:
         page = adopted(board, 0)
         moments = page.moments
-        os.register_at_fork(after_in_child=page.mute)
         moments[BEAT], moments[BUSY_UNTIL], page.words[STATE] = 11.0, 1000.0, READY
         assert _fork_and_beat(page, 99) == 1099, "the grandchild's own memory works and keeps its content"
         assert moments[BEAT] == 11
@@ -268,12 +267,6 @@ def test_what_a_spirit_forks_cannot_speak_for_it(board: Board) -> None:
     board.prepare(0)
     in_child(newborn)
     assert board.read(0) == (11, 2000, READY)
-
-
-def test_without_muting_it_could(board: Board) -> None:
-    board.prepare(0)
-    in_child(lambda: _fork_and_beat(adopted(board, 0), 99))
-    assert board.read(0) == (99, 0, LEAVING)
 
 
 def test_many_lives_of_a_seat_leave_no_descriptor_and_no_map(board: Board) -> None:

@@ -1,6 +1,7 @@
 """The life pipe: its end becomes a signal to each child that follows it, though none of them looks."""
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -10,11 +11,18 @@ from tests.support import is_alive, needs_root, wait_gone
 from tests.unit.linux.forks import Gate, child, in_child, pause, wait_exited
 
 
+def _lay(pipe: LifePipe) -> None:
+    """Have a description for one child at its number."""
+    (fd,) = laid = pipe.lay(1)
+    os.dup2(fd, pipe.end, inheritable=False)
+    pipe.clear(laid)
+
+
 def _family(gate: Gate, told: Gate, user: int = 0) -> None:
     """Have three children that follow this process, tell the pid of each, and wait for the end."""
     pipe = LifePipe(signal.SIGUSR1)
     for _ in range(3):
-        pipe.lay()
+        _lay(pipe)
         if os.fork() == 0:
             os.close(pipe._writer)
             pipe.following()(os.getpid())
@@ -63,7 +71,7 @@ def test_the_group_that_a_child_leads_hears_of_it_and_who_has_left_the_group_doe
 
     def parent(told: Gate, heard: Gate) -> None:
         pipe = LifePipe(signal.SIGUSR1)
-        pipe.lay()
+        _lay(pipe)
         if os.fork() == 0:
             os.close(pipe._writer)
             leader(pipe, told, heard)
@@ -90,7 +98,7 @@ def test_a_child_hears_nothing_while_another_writer_lives() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
         pipe = LifePipe(signal.SIGUSR1)
         second = os.dup(pipe._writer)
-        pipe.lay()
+        _lay(pipe)
         pipe.following()(os.getpid())
         os.close(pipe._writer)
         before = len(heard)
@@ -106,10 +114,10 @@ def test_without_proc_there_is_no_life_pipe_and_no_error(tmp_path: Path) -> None
         heard: list[int] = []
         signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
         pipe = LifePipe(signal.SIGUSR1)
-        pipe.lay()
+        _lay(pipe)
         before = [fd for fd in range(200) if _is_open(fd)]
         os.chroot(tmp_path)
-        pipe.lay()
+        _lay(pipe)
         pipe.following()(os.getpid())
         os.close(pipe._writer)
         assert not heard
@@ -130,7 +138,20 @@ def _is_open(fd: int) -> bool:
 def test_a_pipe_that_is_closed_leaves_nothing() -> None:
     before = fds.census()
     pipe = LifePipe(signal.SIGUSR1)
-    pipe.lay()
+    _lay(pipe)
     assert not os.get_inheritable(pipe.end)
     pipe.close()
     assert fds.census() == before
+
+
+def test_when_no_more_can_be_open_the_pipe_itself_is_what_is_laid() -> None:
+    def work() -> None:
+        pipe = LifePipe(signal.SIGUSR1)
+        before = fds.census()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(before) + 2, max(before) + 2))
+        laid = pipe.lay(5)
+        assert len(laid) == 5
+        pipe.clear(laid)
+        assert fds.census() == before
+
+    in_child(work)
