@@ -67,13 +67,13 @@ class Prefork(Ghost):
         self._order: Spawn | None = None
         self._is_deaf = self._check_work()
         super().__init__(**options)
-        if self._answers and not self.config.serve.listen:
+        if self.connection is not None and self._work is None and not self.config.serve.listen:
             raise OptionError("option listen: nothing is said; connection() needs an address, as in 127.0.0.1:8080")
 
     # ── for the code of a spirit ──
     def spirit(self) -> object:
         """The body of a spirit: override it. It loops ``while self.tick()`` and returns; what it raises is logged."""
-        if self._answers:
+        if self.connection is not None and self._work is None:
             return self._answer_all()
         if self._work is None:
             raise OptionError("option spirit: nothing to run: override spirit() or give Prefork(spirit=function)")
@@ -299,11 +299,6 @@ class Prefork(Ghost):
         return runners.living(
             self.spirit, context, self.config.policy.heartbeat_interval, self._loop_factory, deaf=deaf
         )
-
-    @property
-    def _answers(self) -> bool:
-        """Whether a spirit does nothing but answer connections."""
-        return self.connection is not None and self._work is None and type(self).spirit is Prefork.spirit
 
     def _answer_all(self) -> object:
         from ghostd.serve import stream  # noqa: PLC0415  never in the manager

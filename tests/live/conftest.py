@@ -2,11 +2,14 @@
 
 import resource
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.live.harness import Stage
+from tests.live.streams import Dial
+from tests.live.traffic import connect
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,3 +24,10 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Connect to an address; closed when the test ends, at the latest."""
+    with ExitStack() as stack:
+        yield lambda address: stack.enter_context(connect(address))

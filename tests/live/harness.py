@@ -169,6 +169,7 @@ class Stage:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        self.inherited: tuple[int, ...] = ()  # descriptors that what is run next gets beside stdio
         self._before = set(own_children())
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: dict[int, int] = {}
@@ -203,6 +204,7 @@ class Stage:
                 stdout=log,
                 stderr=log,
                 env=own_environ(environ),
+                pass_fds=self.inherited,
             )
         self._processes[process.pid] = process
         subject = Subject(self, process.pid)

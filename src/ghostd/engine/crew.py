@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Member:
     """One living spirit's process."""
 
-    __slots__ = ("beat", "child", "generation", "last_words", "seat", "seen", "spirit")
+    __slots__ = ("beat", "child", "generation", "last_words", "lost", "seat", "seen", "spirit")
 
     def __init__(self, order: Spawn, child: Child) -> None:
         self.spirit: SpiritId = order.spirit
@@ -34,9 +34,11 @@ class Member:
         self.seen = 0  # state bits that were told to the pool
         self.beat = 0.0  # the last beat that the heartbeat hook was told of
         self.last_words = ""  # the traceback that it died of, as it says
+        self.lost = 0  # connections and requests that it had in hand when it ended, as it says
 
     def __str__(self) -> str:
-        return f"spirit {self.spirit}, seat {self.seat}"
+        lost = f", {self.lost} in hand" if self.lost else ""
+        return f"spirit {self.spirit}, seat {self.seat}{lost}"
 
 
 class Crew:
@@ -129,6 +131,7 @@ class Crew:
             self._poller.forget(fd)
         member.child.close()
         member.last_words = self._board.read_text(member.seat)
+        member.lost = self._board.read_in_hand(member.seat)
         del self._members[member.spirit]
         if self._seats.get(member.seat) == member.spirit:
             del self._seats[member.seat]

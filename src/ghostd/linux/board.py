@@ -88,6 +88,10 @@ class Board:
         del cells[self._backed :]
         return cells
 
+    def read_in_hand(self, seat: int) -> int:
+        """How many connections or requests the seat's spirit says that it has in hand."""
+        return self._chunks[seat // _CHUNK][seat % _CHUNK * WORDS + IN_FLIGHT]
+
     def read_text(self, seat: int) -> str:
         """The text that the seat's spirit has left, which may be anything; empty when there is none."""
         words = self._chunks[seat // _CHUNK]

@@ -16,7 +16,7 @@ from ghostd.serve.acceptor import Acceptor
 from ghostd.serve.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any, Self
 
     from ghostd.serve.acceptor import Taken
@@ -97,15 +97,13 @@ class Streams:
                 os.close(fd)
             self.voice.gave()
 
-    def cut(self, connections: Iterable[Connection]) -> None:
+    def cut(self, connections: Collection[Connection]) -> None:
         """End them in order: who waits for the other end sees its end, and can clean up."""
-        count = 0
+        if connections:
+            tell_of_cut(self.voice.log, len(connections), self.manners.patience)  # first: the end may come at once
         for connection in connections:
             with suppress(OSError):  # it has just been closed, or its other end has gone
                 connection.shutdown(socket.SHUT_RDWR)
-            count += 1
-        if count:
-            tell_of_cut(self.voice.log, count, self.manners.patience)
 
 
 class OneByOne(Streams):
