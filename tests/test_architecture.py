@@ -25,6 +25,15 @@ BROAD_CATCHES: Final = {
     "serve/tasks.py": "likewise, for coroutines",
     "spirit/runners.py": "runs the body of a spirit; whatever it raises is logged with its traceback and ends it",
 }
+# What others call it, and the word that is used here. "workers" is an option's other name, in one place.
+SYNONYMS: Final = {
+    r"\bworkers?\b": "spirit",
+    r"\b(master|arbiter|supervisor)\b": "manager",
+    r"\b(slot|worker number)\b": "seat",
+    r"\b(epoch|cohort)\b": "generation",
+    r"\bscoreboard\b": "board",
+    r"\b(hung|stalled|unresponsive) spirits?\b": "silent",
+}
 SHARED_STATE: Final[dict[str, str]] = {
     "__init__.py": "a table of names; the word Final would cost each user the import of typing",
 }
@@ -152,6 +161,12 @@ def texts() -> list[Path]:
 
 def test_no_text_has_a_word_that_says_nothing() -> None:
     none_of(found for path in texts() for found in tidy.words(path, BANNED_WORDS))
+
+
+def test_no_code_calls_a_thing_by_another_word_than_the_glossary() -> None:
+    sources = sorted(SOURCE.rglob("*.py"))
+    found = [one for path in sources for one in tidy.words(path, SYNONYMS)]
+    none_of(one for one in found if "'workers'" not in one.what or not one.path.endswith("config/gathering.py"))
 
 
 def test_no_text_has_a_path_of_this_machine() -> None:

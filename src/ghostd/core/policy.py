@@ -53,7 +53,7 @@ class Policy(Frozen, kw_only=True):
         10.0,
         Kind.SECONDS,
         "How long a silent spirit has between the request to quit and SIGKILL.",
-        why="enough to write its stacks and roll back; a hung spirit has had its time already",
+        why="enough to write its stacks and roll back; a silent spirit has had its time already",
         most=1e9,
     )
     kill_timeout: float = option(

@@ -150,7 +150,7 @@ class World:
     def _bound(self) -> float:
         """Seconds within which a pool that nothing more is done to must be whole.
 
-        Every limit may have just begun; each hung spirit is found, asked and killed; then two reloads (one runs, one
+        Every limit may have just begun; each silent spirit is found, asked and killed; then two reloads (one runs, one
         waits) go round by round, each round as long as a spirit may take to leave, once a last failed one has ended.
         """
         policy, counts = self.manager.policy, self.manager.checker.ledger
