@@ -4,6 +4,7 @@ Rule: an exception from a rule stands in a table here with its reason, never in 
 """
 
 import re
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -86,6 +87,11 @@ def none_of(findings: Iterable[Finding]) -> None:
 # ── size ──
 def test_no_function_is_longer_than_a_screen() -> None:
     none_of(found for module in ALL for found in tidy.long_functions(module))
+
+
+def test_half_of_all_functions_have_at_most_eight_lines() -> None:
+    lengths = [lines for module in OWN for lines in tidy.function_lengths(module)]
+    assert statistics.median(lengths) <= 8, "split what grows: the parent has the branches, its helpers the work"
 
 
 def test_no_module_is_longer_than_can_be_read_at_once() -> None:

@@ -79,6 +79,12 @@ def long_functions(module: Module) -> Iterator[Finding]:
             yield module.at(node, f"{node.name} has {lines} lines, at most {FUNCTION_LINES_MOST}: {wanted}")
 
 
+def function_lengths(module: Module) -> Iterator[int]:
+    for node in module.nodes(ast.FunctionDef, ast.AsyncFunctionDef):
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield (node.end_lineno or node.lineno) - node.lineno + 1
+
+
 def long_module(module: Module) -> Iterator[Finding]:
     lines = module.text.count("\n")
     if lines > MODULE_LINES_MOST:

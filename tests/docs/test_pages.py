@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from ghostd import Prefork
+from ghostd.engine.sources import MANAGER_SIGNALS
 from ghostd.errors import ExitCode
 from tests.catalogue import is_there
 from tests.support import wait_until
@@ -46,6 +48,37 @@ def test_the_page_of_exit_codes_has_each_of_them_once() -> None:
     assert told == [(str(code.value), code.name) for code in ExitCode]
 
 
+def test_the_page_of_signals_has_each_that_the_manager_hears_once() -> None:
+    page = (DOCS / "reference" / "signals.md").read_text(encoding="utf-8").partition("## To a spirit")[0]
+    told = re.findall(r"^\| ([A-Z0-9, ]+) \|", page, re.MULTILINE)
+    names = sorted(name for row in told for name in row.split(", "))
+    silent = {"SIGCHLD"}  # a fact about a child, that nobody sends
+    heard = {number.name for number in MANAGER_SIGNALS} - silent
+    assert names == sorted({*(name.removeprefix("SIG") for name in heard), "KILL"})
+
+
+def test_the_page_of_hooks_has_each_hook_and_what_a_spirit_can_say() -> None:
+    page = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `(\w+)|, `(\w+)`(?=[^|]*\|)", page, re.MULTILINE))
+    names = {name for pair in told for name in pair if name}
+    gone = sorted(name for name in names if not hasattr(Prefork, name))
+    assert not gone, f"the page tells of {gone}, which there are not"
+    hooks = {
+        "again",
+        "preinit",
+        "init",
+        "startup",
+        "spawn",
+        "spirit",
+        "waitup",
+        "heartbeat",
+        "reap",
+        "finish",
+        "hangup",
+    }
+    assert hooks | {"cleanup", "tick", "ready", "busy", "stopping", "seat"} <= names
+
+
 # ── links ──
 def pages() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)])
@@ -53,9 +86,7 @@ def pages() -> list[Path]:
 
 @pytest.mark.parametrize("page", sorted((DOCS / "review").glob("*.md")), ids=lambda page: page.name)
 def test_every_test_that_a_review_names_exists(page: Path) -> None:
-    named = re.findall(
-        r"`((?:unit|live|sim|faults|examples|docs)/\w+(?:/\w+)*::\w+)`", page.read_text(encoding="utf-8")
-    )
+    named = re.findall(r"`(\w+(?:/\w+)*::\w+)`", page.read_text(encoding="utf-8"))
     gone = [test for test in named if not is_there(test)]
     assert not gone, f"{page.name} names {gone}, which were renamed, or never written"
     assert named or page.name != "seed.md"
