@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
 
 from bench import work
 from bench.witness import Witness
 from ghostd import Prefork
+
+TYPE_CHECKING = False  # as bench.witness: nothing heavy is loaded beside what is measured
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 TURNS, LOOPS = 15, 10_000
 

@@ -14,10 +14,10 @@ from tests.tidy import ROOT
 # nothing.
 MANAGER_LOADS: Final = frozenset(
     [
-        *("atexit", "errno", "faulthandler", "fcntl", "gc", "grp", "itertools", "math", "pwd", "resource", "select"),
+        *("atexit", "errno", "faulthandler", "fcntl", "gc", "itertools", "select"),
         *("__future__", "importlib", "struct", "types", "warnings"),  # a tenth of a millisecond each, or Python's own
         *("enum", "collections", "functools", "keyword", "operator", "reprlib", "signal"),  # 4 ms: signal needs enum
-        *("contextlib", "heapq"),  # half a millisecond and a fifth
+        "contextlib",  # half a millisecond
         "ctypes",  # 2 ms: Python has no other way to prctl(2) and to a map of its own
     ]
 )

@@ -48,7 +48,7 @@ class Ghost:
         self.name: str = settled.name or "ghostd"
         self.pidfile: str = settled.pidfile or f"{self.name}.pid"
         self._chdir = settled.chdir
-        self._user = privileges.found(self.config.daemon.user, self.config.daemon.group)
+        self._privileges = privileges.Privileges(self.config.daemon.user, self.config.daemon.group)
         self._log = Log(self.config.log, name=self.name)
         self._filepid = FilePid(self.pidfile)
         self._door = Door(self.config.serve)
@@ -251,7 +251,7 @@ class Ghost:
     def _open(self) -> None:
         """What can fail while somebody is there to be told, and takes rights that are given up later."""
         self.preinit()
-        self._door.open(os.environ, self._user.uid, self._user.gid, self.config.policy.seats)
+        self._door.open(os.environ, *self._privileges.owner, self.config.policy.seats)
 
     @contextmanager
     def _leaving_nothing(self) -> Iterator[None]:
@@ -279,8 +279,8 @@ class Ghost:
         self._door.tell(self.log.write)
         if self._filepid.missing:
             self.log.warn(f"Going on without a pidfile: {self._filepid.missing}")
-        self.log.give_to(self._user.uid, self._user.gid)
-        privileges.become(self._user)
+        self.log.give_to(*self._privileges.owner)
+        self._privileges.give_up()
         set_title(f"{self.name}: manager")
         if self._daemonized:
             detach.settle(chdir=self._chdir, umask=umask, stdio=self.log.fileno())
@@ -394,4 +394,4 @@ class Ghost:
     def _prepare(self) -> None:
         """Before anything is opened: it must not become somebody's stdin, and what was asked for must be allowed."""
         fds.ensure_stdio()
-        privileges.check_right(self._user)
+        self._privileges.check_right()

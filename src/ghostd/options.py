@@ -6,7 +6,6 @@ the command line's flags, the environment and the reference page all come from t
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 
 from ghostd.errors import OptionError
@@ -14,7 +13,10 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Described, Frozen, described
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
+
+
+UNBOUNDED: Final = float("inf")
 
 
 class Kind(Enum):
@@ -40,7 +42,7 @@ class Option(Frozen):
     help: str  # one sentence: what it does
     why: str  # the reason for the default
     least: float = 0.0
-    most: float = math.inf
+    most: float = UNBOUNDED
     choices: tuple[str, ...] = ()
     optional: bool = False  # None is allowed, and means what ``help`` says
 
@@ -50,7 +52,7 @@ class Option(Frozen):
         if self.kind is Kind.CHOICE:
             return "one of " + ", ".join(self.choices)
         if self.kind in (Kind.SECONDS, Kind.WHOLE):
-            most = "" if math.isinf(self.most) else f" and at most {self.most:g}"
+            most = "" if self.most == UNBOUNDED else f" and at most {self.most:g}"
             return f"{self.kind.value}, at least {self.least:g}{most}"
         return str(self.kind.value)
 
@@ -118,7 +120,7 @@ def _shown(value: object) -> str:
 def _is_number(value: object, kind: Kind) -> bool:
     if isinstance(value, int):
         return not isinstance(value, bool)
-    return kind is Kind.SECONDS and isinstance(value, float) and math.isfinite(value)
+    return kind is Kind.SECONDS and isinstance(value, float) and abs(value) < UNBOUNDED
 
 
 def _is_name(value: object) -> bool:

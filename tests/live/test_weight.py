@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,30 @@ def test_a_spirit_under_an_init_system_has_loaded_nothing_heavy(stage: Stage) ->
     subject = stage.run(TELLS, environ={"NOTIFY_SOCKET": "/nowhere"}, spirits=1)
     assert not heavy(subject)
     assert subject.quit() == 0
+
+
+STARTS = """
+import gc, sys
+from ghostd import Prefork
+
+class Subject(Prefork):
+    def init(self):
+        self.log.info(f"frozen in the daemon: {gc.get_freeze_count() > 0}")
+
+    def spirit(self):
+        while self.tick():
+            pass
+
+subject = Subject(spirits=1, pidfile=sys.argv[1], logfile=sys.argv[2])
+print("before", gc.get_freeze_count())
+assert subject.start() > 0
+print("after", gc.get_freeze_count())
+assert subject.stop() > 0
+"""
+
+
+def test_the_daemon_begins_with_a_frozen_heap_and_the_starter_goes_on_as_it_was(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTS, str(tmp_path / "pid"), str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["before", "0", "after", "0"], "")
+    assert "frozen in the daemon: True" in (tmp_path / "log").read_text()

@@ -39,11 +39,11 @@ WHOLE_BITS_MAX = 63  # a larger number fits no call of the kernel, and Python ma
 class Config(Frozen, kw_only=True):
     """Every option of a ghost, checked. Never changes once made."""
 
-    policy: Policy = Policy()
-    spirit: SpiritOptions = SpiritOptions()
-    serve: ServeOptions = ServeOptions()
-    daemon: DaemonOptions = DaemonOptions()
-    log: LogOptions = LogOptions()
+    policy: Policy
+    spirit: SpiritOptions
+    serve: ServeOptions
+    daemon: DaemonOptions
+    log: LogOptions
 
     def flat(self) -> dict[str, object]:
         """All options by name, in the order of the reference page."""

@@ -14,7 +14,6 @@ Why the two phases LEAVING and SILENT, which look alike: both were asked to quit
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 
 from ghostd.errors import IllegalMoveError
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ghostd.core.actions import Reason
+
+NEVER: Final = float("inf")  # the moment that does not come
 
 SpiritId = NewType("SpiritId", int)
 Generation = NewType("Generation", int)
@@ -85,11 +86,11 @@ class Record(Mutable):
     phase: Phase = Phase.SPAWNING
     born: float = 0.0  # when it was forked
     since: float = 0.0  # when it came into its phase
-    due: float = math.inf  # when its phase must end, in lived time (gaps.py)
+    due: float = NEVER  # when its phase must end, in lived time (gaps.py)
     beat: float = 0.0  # its last beat that was read
     reason: Reason | None = None  # why it is leaving, silent or killed
 
-    def move(self, move: Move, now: float, due: float = math.inf) -> None:
+    def move(self, move: Move, now: float, due: float = NEVER) -> None:
         """Enter the phase that MOVES has for this move, which must end by ``due`` in lived time."""
         after = MOVES[self.phase].get(move)
         if after is None:

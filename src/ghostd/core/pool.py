@@ -9,14 +9,13 @@ must put a ``BoardRead`` into the batch when the pool ``wants_board``: only a fr
 
 from __future__ import annotations
 
-import math
 from enum import Enum, auto
 
 from ghostd.core import actions as do
 from ghostd.core import events as fact
 from ghostd.core.actions import News, Reason
 from ghostd.core.gaps import LONG_GAP, Gaps
-from ghostd.core.phases import Move, Phase
+from ghostd.core.phases import NEVER, Move, Phase
 from ghostd.core.restraint import Restraint
 from ghostd.core.rollout import Rollout
 from ghostd.core.roster import LAST_WAIT, Roster
@@ -56,7 +55,7 @@ class Pool:
         self._end = do.Halt(ExitCode.OK, Reason.STOP, "all spirits have ended")
         self._was_whole = False
         self._told: News | None = None
-        self._barren_since = math.inf
+        self._barren_since = NEVER
         self._early_deaths = 0
         self._gaps = Gaps(now)
         self.rollout = Rollout()
@@ -91,7 +90,7 @@ class Pool:
     def deadline(self, now: float) -> float | None:
         """When to call ``handle`` at the latest; None: not before something happens."""
         assert now >= self._gaps.awake, "time is monotonic"
-        return None if math.isinf(self._due) else self._due
+        return None if self._due == NEVER else self._due
 
     @property
     def tally(self) -> Tally:
@@ -101,7 +100,7 @@ class Pool:
     @property
     def is_barren(self) -> bool:
         """Whether no spirit is ready because each dies early."""
-        return not math.isinf(self._barren_since)
+        return self._barren_since != NEVER
 
     def snapshot(self, now: float) -> Snapshot:
         """The pool as it is now, frozen."""
@@ -304,8 +303,8 @@ class Pool:
     def _tell(self, now: float) -> None:
         ready = self._roster.tally.all_ready
         if ready or not self.wanted:
-            self._barren_since = math.inf
-        elif math.isinf(self._barren_since) and self._restraint.held(now):
+            self._barren_since = NEVER
+        elif self._barren_since == NEVER and self._restraint.held(now):
             self._barren_since = now  # and stays so while one after the other is tried
         news = News.DEGRADED if self._restraint.is_trend(now) else News.WHOLE if ready >= self.wanted else self._told
         if news is not self._told and news is not None:
@@ -322,7 +321,7 @@ class Pool:
         if self._mode is not self._told_mode:
             self._told_mode = self._mode
             self._orders.append(do.Finish(graceful, self._end.reason))
-        at_once = self._roster.limit(math.inf, now) == 0.0
+        at_once = self._roster.limit(NEVER, now) == 0.0
         for record in self._roster:
             match record.phase:
                 case Phase.BOOTING | Phase.READY if graceful:

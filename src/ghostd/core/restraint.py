@@ -6,9 +6,9 @@ it, and the spirit that fills it inherits that streak: a crash loop slows down b
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
+from ghostd.core.phases import NEVER
 from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Restraint:
         waits = [until for until, _ in self._holds if until > now]
         if self._fork_after > now:
             waits.append(self._fork_after)
-        return min(waits, default=math.inf)
+        return min(waits, default=NEVER)
 
     def _hold(self, until: float, streak: int) -> float:
         self._holds.append((until, streak))

@@ -7,11 +7,8 @@ that one has moved. When a spirit is to move, and which one, the pool decides.
 
 from __future__ import annotations
 
-import heapq
-import math
-
 from ghostd.core.actions import Abandon, Ask, Kill, Rouse
-from ghostd.core.phases import SERVING, Move, Phase, Record, SpiritId
+from ghostd.core.phases import NEVER, SERVING, Move, Phase, Record, SpiritId
 from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Mutable
 
@@ -70,14 +67,14 @@ class Roster:
     def __init__(self, policy: Policy, gaps: Gaps, wanted: Generation) -> None:
         self.tally = Tally()
         self.moves = dict.fromkeys(Move, 0)  # how often each was made
-        self.stop_by = math.inf  # nobody may stay for longer; in lived time
+        self.stop_by = NEVER  # nobody may stay for longer; in lived time
         self._policy = policy
         self._gaps = gaps
         self._wanted = wanted
-        self._first_due: float | None = math.inf  # None: not known
+        self._first_due: float | None = NEVER  # None: not known
         self._records: dict[SpiritId, Record] = {}
         self._serial = 0
-        self._free_seats: list[int] = []  # a heap
+        self._free_seats: list[int] = []
         self._seats = 0
 
     def __iter__(self) -> Iterator[Record]:
@@ -96,7 +93,8 @@ class Roster:
         """A new spirit of the generation that is wanted, with a serial and a seat."""
         self._serial += 1
         if self._free_seats:
-            seat = heapq.heappop(self._free_seats)
+            self._free_seats.sort(reverse=True)  # one pass: all but those given up since the last time are in order
+            seat = self._free_seats.pop()
         else:
             seat, self._seats = self._seats, self._seats + 1
         record = Record(SpiritId(self._serial), seat, self._wanted, streak)
@@ -110,25 +108,25 @@ class Roster:
         for record in self._records.values():
             self.tally.count(record, generation, 1)
 
-    def move(self, record: Record, move: Move, at: float, limit: float = math.inf) -> None:
+    def move(self, record: Record, move: Move, at: float, limit: float = NEVER) -> None:
         """Have it enter its next phase, at a time not after now, for at most ``limit``; the gone give up their seat."""
         self.tally.count(record, self._wanted, -1)
         if record.due == self._first_due:
             self._first_due = None
-        record.move(move, at, math.inf)
+        record.move(move, at, NEVER)
         self.hasten(record, self._gaps.lived(at) + limit)
         self.tally.count(record, self._wanted, 1)
         self.moves[move] += 1
         if record.phase is Phase.GONE:
             del self._records[record.spirit]
-            heapq.heappush(self._free_seats, record.seat)
+            self._free_seats.append(record.seat)
 
     # ── when ──
     @property
     def due(self) -> float:
         """When the first of all is due."""
         if self._first_due is None:
-            self._first_due = min([record.due for record in self._records.values()], default=math.inf)
+            self._first_due = min([record.due for record in self._records.values()], default=NEVER)
         return self._first_due + self._gaps.total
 
     def overdue(self, now: float) -> list[Record]:
@@ -187,7 +185,7 @@ class Roster:
         """It has had its time."""
         after, limit = now - record.since, self._policy.kill_timeout
         record.reason = reason
-        self.move(record, Move.KILL, now, limit if math.isinf(self.stop_by) else min(limit, LAST_WAIT))
+        self.move(record, Move.KILL, now, limit if self.stop_by == NEVER else min(limit, LAST_WAIT))
         return Kill(record.spirit, reason, after)
 
     def give_up(self, record: Record, reason: Reason, now: float) -> Abandon:

@@ -6,9 +6,9 @@ system had no room for are told again as they are by then, and a flood of change
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 
+from ghostd.core.phases import NEVER
 from ghostd.core.snapshot import State
 from ghostd.daemon.notify import Notifier
 from ghostd.hints import TYPE_CHECKING
@@ -114,7 +114,7 @@ class Herald:
         """Tell what has changed: when to be called again at the latest, with what is then. Never raises."""
         self._mark(tidings)
         if not self._notifier.is_heard:
-            return math.inf
+            return NEVER
         return min(self._speak(tidings, now), self._ping(tidings, now))
 
     def _mark(self, tidings: Tidings) -> None:
@@ -136,7 +136,7 @@ class Herald:
         if tidings.word is not self._word:
             is_done = self._enter(tidings)
         elif tidings.status == self._status:
-            return math.inf
+            return NEVER
         elif now < self._quiet_until:
             return self._quiet_until
         else:
@@ -145,7 +145,7 @@ class Herald:
             return now + AGAIN
         self._word, self._status, self._reloads = tidings.word, tidings.status, tidings.reloads
         self._quiet_until = now + QUIET
-        return math.inf
+        return NEVER
 
     def _enter(self, tidings: Tidings) -> bool:
         limit = self._limits.get(tidings.word, 0.0)
@@ -162,7 +162,7 @@ class Herald:
     def _ping(self, tidings: Tidings, now: float) -> float:
         """Half of what the watchdog waits for, as sd_watchdog_enabled(3) has it."""
         if not self._notifier.watchdog or not tidings.is_healthy:
-            return math.inf
+            return NEVER
         if now >= self._ping_at:
             self._ping_at = now + (self._notifier.watchdog / 2 if self._notifier.alive() else AGAIN)
         return self._ping_at

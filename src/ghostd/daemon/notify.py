@@ -6,9 +6,7 @@ does not read at the moment, and that the same is to be said again. Where nobody
 
 from __future__ import annotations
 
-import _socket
 import os
-import struct
 import time
 
 from ghostd.hints import TYPE_CHECKING
@@ -93,7 +91,10 @@ class Notifier:
 
 
 def _send(data: bytes, target: str, fd: int) -> None:
-    # By the C module: the one above it makes enums of all its numbers, 3 ms in each manager under an init system.
+    # By the C module, and only where it is needed: the one above it makes enums of all its numbers, which takes 3 ms.
+    import _socket  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
     rights = [] if fd < 0 else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))]
     kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
     sender = _socket.socket(_socket.AF_UNIX, kind)

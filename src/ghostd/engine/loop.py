@@ -7,10 +7,10 @@ read when the pool wants it, and to see who is idle when somebody is to go.
 
 from __future__ import annotations
 
-import math
 import os
 
 from ghostd.core.events import Event, ScaleAsked
+from ghostd.core.phases import NEVER
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew, reap_adopted
 from ghostd.hints import TYPE_CHECKING
@@ -37,7 +37,7 @@ class Manager:
         hooks: Hooks,
         *,
         pulse: float | None = None,
-        upkeep: Callable[[], float] = lambda: math.inf,
+        upkeep: Callable[[], float] = lambda: NEVER,
     ) -> None:
         """``pulse``: seconds between calls of the hooks that want news often; None if there are none.
 
@@ -50,8 +50,8 @@ class Manager:
         self._hooks = hooks
         self._pulse = pulse
         self._upkeep = upkeep
-        self._next_upkeep = math.inf
-        self._next_pulse = now() if pulse is not None else math.inf
+        self._next_upkeep = NEVER
+        self._next_pulse = now() if pulse is not None else NEVER
         self._events: list[Event] = []
         self._has_spawned = False  # the first turn does not wait
         self._adopts = os.getpid() == 1  # orphans of the whole container end here
@@ -100,7 +100,7 @@ class Manager:
 
     def _due(self, moment: float) -> float:
         deadline = self.pool.deadline(moment)
-        return math.inf if deadline is None else deadline
+        return NEVER if deadline is None else deadline
 
     def _beat_pulse(self, moment: float) -> None:
         if moment < self._next_pulse or self._pulse is None:

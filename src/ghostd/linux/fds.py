@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from contextlib import suppress
 from functools import partial
 
@@ -78,9 +77,14 @@ def raise_limit(count: int) -> tuple[int, int] | None:
 
     Gives the limits as they were, for :func:`restore_limit` in a child; None when nothing had to or could be changed.
     """
+    most = os.sysconf("SC_OPEN_MAX")
+    if most < 0 or count <= most:
+        return None
+    import resource  # noqa: PLC0415  for large pools only
+
     before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft == resource.RLIM_INFINITY or wanted <= soft:
+    if wanted <= soft:
         return None
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return before
@@ -89,6 +93,8 @@ def raise_limit(count: int) -> tuple[int, int] | None:
 def restore_limit(before: tuple[int, int] | None) -> None:
     """Undo :func:`raise_limit`, in the process itself or in a child of it."""
     if before is not None:
+        import resource  # noqa: PLC0415  loaded already, by raise_limit before the fork
+
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 

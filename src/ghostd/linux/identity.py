@@ -5,7 +5,6 @@ Belief is not enough: a library has kept groups that it was told to drop (CVE-20
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 
@@ -102,6 +101,8 @@ def _user(user: Name | None) -> tuple[int, pwd.struct_passwd | None]:
 
 def _group(group: Name) -> int:
     if isinstance(group, str):
+        import grp  # noqa: PLC0415  for groups with a name only
+
         try:
             return grp.getgrnam(group).gr_gid
         except KeyError:

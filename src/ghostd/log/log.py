@@ -11,10 +11,8 @@ import os
 from ghostd.errors import OptionError
 from ghostd.hints import TYPE_CHECKING, Protocol
 from ghostd.log import failure
-from ghostd.log.files import FileSink
 from ghostd.log.lines import JsonLines, TextLines
 from ghostd.log.options import LEVELS, LogOptions
-from ghostd.log.streams import StreamSink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -221,18 +219,22 @@ def _place(options: LogOptions) -> str:
 
 
 def _sink(options: LogOptions, name: str) -> Sink:
+    """The place that the options name; of all kinds of places only this one is loaded."""
     if options.logger is not None:
-        from ghostd.log.bridge import LoggerSink  # noqa: PLC0415  for those who have one
+        from ghostd.log.bridge import LoggerSink  # noqa: PLC0415
 
         return LoggerSink(options.logger)
     if options.loghandle is None and options.logfile is None:
-        from ghostd.log.syslog import SyslogSink  # noqa: PLC0415  it loads socket
+        from ghostd.log.syslog import SyslogSink  # noqa: PLC0415
 
         return SyslogSink(options.ident or name, options.facility, options.opts)
     lines = JsonLines() if options.logformat == "json" else TextLines()
-    if options.loghandle is not None:
-        return StreamSink(options.loghandle, lines)
+    handle = _STANDARD.get(options.logfile or "") if options.loghandle is None else options.loghandle
+    if handle is not None:
+        from ghostd.log.streams import StreamSink  # noqa: PLC0415
+
+        return StreamSink(handle, lines)
+    from ghostd.log.files import FileSink  # noqa: PLC0415
+
     assert options.logfile is not None
-    if options.logfile in _STANDARD:
-        return StreamSink(_STANDARD[options.logfile], lines)
     return FileSink(options.logfile, lines)

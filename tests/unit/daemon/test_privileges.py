@@ -60,7 +60,7 @@ def test_who_may_not_become_another_is_told_so_and_stays_what_it_is(ghost: Ghost
         with pytest.raises(DeniedError):
             ghost.set_uid("daemon")
         with pytest.raises(DeniedError, match="takes root: start it as root, or leave out user and group"):
-            privileges.check_right(privileges.found("daemon", None))
+            privileges.Privileges("daemon", None).check_right()
         return os.getresuid()
 
     assert in_child(work) == (NOBODY,) * 3
