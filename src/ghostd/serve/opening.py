@@ -73,31 +73,33 @@ def tcp_beside(address: Tcp, place: Place, owner: int) -> socket.socket:
 
 
 def places(address: Tcp) -> list[Place]:
-    """The addresses of the kernel that a host means; a name may have several: it is listened on all of them."""
+    """The addresses of the kernel that a host means. Of those of a name, each that this machine has is listened on."""
     if not address.host:
-        return [(socket.AF_INET6, ("::", address.port)) if has_ipv6() else (socket.AF_INET, ("0.0.0.0", address.port))]
+        both, ipv4 = (socket.AF_INET6, ("::", address.port)), (socket.AF_INET, ("0.0.0.0", address.port))
+        return [both if is_here(both) else ipv4]
     try:
         found = socket.getaddrinfo(address.host.encode(), address.port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         names = [getattr(socket, name, None) for name in _NO_SUCH_NAME]
         kind = OptionError if error.errno in names else ListenError
         raise kind(f"cannot listen on {address}: {address.host} has no address here ({error.strerror})") from error
-    every = {(int(family), place): None for family, _, _, _, place in found}
-    usable = [one for one in every if one[0] != socket.AF_INET6 or has_ipv6()]
+    every: dict[Place, None] = {(int(family), place): None for family, _, _, _, place in found}
+    usable = [place for place in every if is_here(place)]  # localhost may be ::1 where there is no IPv6
     if not usable:
-        raise ListenError(f"cannot listen on {address}: this machine has no IPv6; name an IPv4 address")
+        raise ListenError(f"cannot listen on {address}: this machine does not have that address")
     return usable
 
 
-def has_ipv6() -> bool:
-    """Whether this machine, or its network namespace, has it."""
+def is_here(place: Place) -> bool:
+    """Whether this machine, or its network namespace, has an address, whichever port is free."""
+    family, name = place
     try:
-        with socket.socket(socket.AF_INET6, _KIND) as probe:
-            probe.bind(("::", 0))
+        with socket.socket(family, _KIND) as probe:
+            probe.bind((name[0], 0, *name[2:]))
     except OSError as error:
         if error.errno in _NO_NETWORK:
             return False
-        raise
+        raise SystemFault(f"cannot listen on {name[0]}: {error.strerror}") from error
     return True
 
 
@@ -129,8 +131,6 @@ def _tcp_refusal(address: Tcp, error: OSError, port: int) -> UserError | Fault |
     match error.errno:
         case errno.EADDRINUSE:
             return InUseError(lambda: holders.of_port(port))
-        case errno.EADDRNOTAVAIL:
-            return ListenError(f"{where}: this machine does not have that address")
         case errno.EACCES | errno.EPERM:
             least = listening.setting(_LOW_PORTS) or 1024
             what = f"ports below {least} take root or CAP_NET_BIND_SERVICE"

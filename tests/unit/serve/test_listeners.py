@@ -14,6 +14,8 @@ from ghostd.serve.listeners import SETTLE
 from tests.support import needs_root
 from tests.unit.serve.drive import connected, opened, refused
 
+HAS_IPV6 = opening.is_here((socket.AF_INET6, ("::1", 0)))
+
 
 # ── TCP ──
 def test_a_listener_does_not_block_is_closed_by_an_exec_and_delays_no_answer() -> None:
@@ -30,7 +32,7 @@ def test_a_listener_does_not_block_is_closed_by_an_exec_and_delays_no_answer() -
     listeners.close()
 
 
-@pytest.mark.skipif(not opening.has_ipv6(), reason="needs IPv6")
+@pytest.mark.skipif(not HAS_IPV6, reason="needs IPv6")
 @pytest.mark.parametrize(
     ("text", "ipv4", "ipv6"),
     [
@@ -50,7 +52,7 @@ def test_an_address_takes_the_kinds_that_it_says(text: str, ipv4: bool, ipv6: bo
     listeners.close()
 
 
-@pytest.mark.skipif(not opening.has_ipv6(), reason="needs IPv6")
+@pytest.mark.skipif(not HAS_IPV6, reason="needs IPv6")
 def test_both_kinds_can_be_listened_on_side_by_side() -> None:
     first = opened("0.0.0.0:0")
     port = first.sockets[0].getsockname()[1]
@@ -85,7 +87,7 @@ def test_who_holds_a_port_is_found_by_its_socket(taken: socket.socket) -> None:
     assert holders.of_port(taken.fileno() & 0xFFFF) == ""
 
 
-@pytest.mark.skipif(not opening.has_ipv6(), reason="needs IPv6")
+@pytest.mark.skipif(not HAS_IPV6, reason="needs IPv6")
 def test_an_address_that_is_part_of_another_one_is_an_error_of_the_list() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
