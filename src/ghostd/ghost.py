@@ -368,7 +368,8 @@ class Ghost:
     def upkeep(self) -> float:
         """At each turn: make deleted files anew, and tell what is new; when to be called again at the latest."""
         self._upkeep.look(self.log.write)
-        return self._herald.tell(self.tidings(), now())
+        moment = now()
+        return min(self._herald.tell(self.tidings(), moment), self._door.upkeep(moment))
 
     def tidings(self) -> Tidings:
         """How the ghost is, for the init system and for probes."""

@@ -62,7 +62,11 @@ def connect(address: str) -> socket.socket:
         host, _, port = address.rpartition(":")
         place = (host.strip("[]") or "127.0.0.1", int(port))
     sock.settimeout(10)
-    sock.connect(place)
+    try:
+        sock.connect(place)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -113,6 +113,27 @@ def test_what_waits_when_a_graceful_stop_begins_is_answered(stage: Stage, listen
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix:x.sock"])
+def test_who_comes_while_the_last_work_is_finished_is_refused(stage: Stage, listen: str) -> None:
+    body = (
+        HELLO
+        + """\
+        note("working")
+        while not os.path.exists("done"):
+            time.sleep(0.01)
+"""
+    )
+    subject = stage.run(body, listen=listen)
+    (address,) = listening_on(subject)
+    subject.send(signal.SIGQUIT)
+    subject.wait_notes("working", 2)
+    with pytest.raises(ConnectionRefusedError):
+        connect(address)
+    assert len(subject.spirits()) == 2  # they work on
+    (stage.place / "done").touch()
+    assert subject.wait_end() == 0
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix:x.sock"])
 def test_what_nobody_has_taken_at_the_end_is_counted(stage: Stage, listen: str) -> None:
     subject = stage.run(SLOW.replace("0.2", "-1"), listen=listen)
     (address,) = listening_on(subject)

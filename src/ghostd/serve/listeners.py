@@ -209,14 +209,13 @@ class Listeners:
     def _has_settled(self, what: int) -> bool:
         """Refuse whoever comes from now on, where all that was queued is taken."""
         if what != _ALL:
-            return all(seats.settle(what) for seats in self._seats())
-        waiting = False
-        for one in self._all:
-            for sock in () if one.is_adopted else one.every_socket():
-                if listening.queued(sock):
-                    waiting = True
-                else:
-                    listening.refuse(sock)
+            settled = [seats.settle(what) for seats in self._seats()]
+            return all(settled)
+        ours = [sock for one in self._all if not one.is_adopted for sock in one.every_socket()]
+        waiting = [sock for sock in ours if listening.queued(sock)]
+        for sock in ours:
+            if sock not in waiting:
+                listening.refuse(sock)
         return not waiting
 
     # ── opening ──
