@@ -13,8 +13,9 @@ import os
 import sys
 
 from ghostd.config import hint, shown
-from ghostd.errors import GhostdError, TargetError
+from ghostd.errors import DeniedError, GhostdError, TargetError
 from ghostd.hints import TYPE_CHECKING
+from ghostd.linux.trust import who_else_writes
 from ghostd.naming import is_file_target, stem
 from ghostd.record import Frozen, replace
 
@@ -78,11 +79,14 @@ def fetch(target: Target) -> object:
 
 def _load_module(target: Target) -> ModuleType:
     with Loading(target):
-        if _spec_of(target.place) is None:
+        found = _spec_of(target.place)
+        if found is None:
             raise TargetError(
                 f"target {target.text}: no module named {target.place} in {sys.path[0]} or on sys.path"
                 f"{hint(target.place, _modules_in(sys.path[0]))}"
             )
+        if found.has_location and found.origin is not None:
+            _trust(target, found.origin)
         return importlib.import_module(target.place)
 
 
@@ -101,6 +105,7 @@ def _load_file(target: Target) -> ModuleType:
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         near = hint(os.path.basename(path), [name for name in names if is_file_target(name)])
         raise TargetError(f"target {target.text}: no file {path}{near}")
+    _trust(target, path)
     name = stem(target.text)
     name = f"ghostd.target.{name}" if name in sys.modules else name  # a file may have the name of a module in use
     spec = importlib.util.spec_from_file_location(name, path)
@@ -111,6 +116,16 @@ def _load_file(target: Target) -> ModuleType:
     with Loading(target):
         spec.loader.exec_module(module)
     return module
+
+
+def _trust(target: Target, path: str) -> None:
+    """Raise DeniedError where whoever may write the file could have root run anything."""
+    try:
+        danger = who_else_writes(path)
+    except OSError:
+        return  # not a file of its own: a part of an archive, or gone, as the import will tell
+    if danger is not None:
+        raise DeniedError(f"target {target.text}: {path}: {danger}")
 
 
 def _modules_in(folder: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from ghostd.linux.trust import who_else_writes
 from ghostd.naming import stem
 
 COMMANDS = ("status", "stop", "reload", "check")
@@ -133,7 +134,7 @@ def read_plain(path: str) -> dict[str, str] | None:
     try:
         about = os.fstat(fd)
         is_plain_file = about.st_mode & 0o170000 == 0o100000 and about.st_size <= PLAIN_BYTES_MAX
-        if not is_plain_file or (os.geteuid() == 0 and about.st_mode & 0o022):
+        if not is_plain_file or who_else_writes(path, about):
             return None
         content = os.read(fd, PLAIN_BYTES_MAX)
         return parse_plain(content.decode())

@@ -9,6 +9,7 @@ from ghostd.config.gathering import ALIASES, Layer, options, problems
 from ghostd.config.texts import nearest, read_text, shown
 from ghostd.errors import ConfigError, OptionError
 from ghostd.hints import TYPE_CHECKING
+from ghostd.linux.trust import who_else_writes
 from ghostd.options import Kind
 from ghostd.record import Frozen
 
@@ -124,9 +125,8 @@ def _read_regular(path: str) -> bytes:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             raise ConfigError(f"{path}: is no regular file")
-        mode = stat.S_IMODE(about.st_mode)
-        if os.geteuid() == 0 and (mode & stat.S_IWOTH or (mode & stat.S_IWGRP and about.st_gid != 0)):
-            raise ConfigError(f"{path}: others may write it (mode {mode:04o}), and root would obey; chmod go-w {path}")
+        if danger := who_else_writes(path, about):
+            raise ConfigError(f"{path}: {danger}")
         if about.st_size > FILE_BYTES_MAX:
             raise ConfigError(f"{path}: has {about.st_size} bytes, at most {FILE_BYTES_MAX} are read")
         return os.read(fd, FILE_BYTES_MAX)
