@@ -53,6 +53,10 @@ class Ears:
             elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                 sender = array.array("i", data)[0]
         says = dict(line.split("=", 1) for line in text.decode().split("\n"))
+        if "BARRIER" in says:  # whoever sent it waits until it is closed
+            for fd in fds:
+                os.close(fd)
+            del fds[:]
         heard = Heard(time.monotonic(), says, tuple(fds), sender)
         self.all.append(heard)
         return heard

@@ -251,7 +251,8 @@ class Ghost:
     def _open(self) -> None:
         """What can fail while somebody is there to be told, and takes rights that are given up later."""
         self.preinit()
-        self._door.open(os.environ, *self._privileges.owner, self.config.policy.seats)
+        forget = Notifier.from_environ(dict(os.environ)).forget  # a copy: who speaks for the ghost is not settled yet
+        self._door.open(os.environ, *self._privileges.owner, self.config.policy.seats, forget)
 
     @contextmanager
     def _leaving_nothing(self) -> Iterator[None]:
@@ -267,6 +268,7 @@ class Ghost:
         """Pidfile and log while the right to them is there, then the other user, then the rest."""
         self._door.own()
         self._herald.begin(Notifier.from_environ(os.environ), self.log.write)
+        self._herald.keep(self._door.keepsakes())
         umask = self.config.daemon.umask
         os.umask(umask)
         if not self._filepid.missing:

@@ -244,7 +244,7 @@ class Prefork(Ghost):
         return Setup(
             policy=self.config.policy,
             log=self.log,
-            hooks=_Hooks(self, self._door),
+            hooks=_Hooks(self, self._door, self._herald.release),
             duties=self,
             inbox=inbox,
             birth=self._birth,
@@ -357,9 +357,10 @@ class Prefork(Ghost):
 class _Hooks:
     """The user's hooks, as the performer calls them, with whoever waits for the pool to be whole."""
 
-    def __init__(self, ghost: Prefork, door: Door) -> None:
+    def __init__(self, ghost: Prefork, door: Door, release: Callable[[], None]) -> None:
         self._ghost = ghost
         self._door = door
+        self._release = release
         self.heartbeat = ghost.heartbeat
         self.waitup = ghost.waitup
         self.spawn = ghost.spawn
@@ -371,7 +372,7 @@ class _Hooks:
 
     def finish(self, graceful: bool) -> None:  # noqa: FBT001
         if graceful:
-            self._door.shut()  # what has come in already is still accepted
+            self._door.shut(self._release)  # what has come in already is still accepted
         self._ghost.stop_asked(interrupted=not graceful)
         self._ghost.finish(graceful)
 

@@ -102,6 +102,8 @@ class Herald:
         self._word: Word | None = None  # as told last, and so on
         self._status = ""
         self._reloads = 0
+        self._wanted: list[tuple[str, int]] = []  # what the init system is to keep, by name and descriptor
+        self._stored: set[tuple[str, int]] = set()
         self._quiet_until = 0.0
         self._ping_at = 0.0
         self._has_complained = False
@@ -110,12 +112,22 @@ class Herald:
         """Speak through this from now on; ``log`` takes a level and a line, for what cannot be told."""
         self._notifier, self._log = notifier, log
 
+    def keep(self, keepsakes: list[tuple[str, int]]) -> None:
+        """Have the init system keep copies of these descriptors, under these names."""
+        self._wanted = keepsakes
+
+    def release(self) -> None:
+        """Have it close them."""
+        for name, _ in self._wanted:
+            self._notifier.drop(name)
+        self._wanted = []
+
     def tell(self, tidings: Tidings, now: float) -> float:
         """Tell what has changed: when to be called again at the latest, with what is then. Never raises."""
         self._mark(tidings)
         if not self._notifier.is_heard:
             return NEVER
-        return min(self._speak(tidings, now), self._ping(tidings, now))
+        return min(self._hand_over(now), self._speak(tidings, now), self._ping(tidings, now))
 
     def _mark(self, tidings: Tidings) -> None:
         try:
@@ -126,6 +138,14 @@ class Herald:
             self._has_complained = True
         else:
             self._has_complained = False
+
+    def _hand_over(self, now: float) -> float:
+        for one in self._wanted:
+            if one not in self._stored:
+                if not self._notifier.store(*one):
+                    return now + AGAIN
+                self._stored.add(one)
+        return NEVER
 
     def _speak(self, tidings: Tidings, now: float) -> float:
         missed = tidings.word is self._word is Word.UP and tidings.reloads != self._reloads

@@ -7,12 +7,14 @@ does not read at the moment, and that the same is to be said again. Where nobody
 from __future__ import annotations
 
 import os
+import select
+import struct
 import time
 
 from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
     from typing import Final
 
 SOCKET, WATCHDOG, WATCHDOG_FOR = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
@@ -75,6 +77,19 @@ class Notifier:
         """Have it close what it keeps under the name."""
         return self.send({"FDSTOREREMOVE": "1", "FDNAME": name})
 
+    def forget(self, names: Iterable[str], limit: float = 1.0) -> None:
+        """Have it close what it keeps under these names, and wait for that, a moment at most."""
+        for name in names:
+            self.drop(name)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        self.send({"BARRIER": "1"}, writer)  # it closes its copy when it has come to this
+        os.close(writer)
+        poll = select.poll()
+        poll.register(reader, 0)
+        if self.is_heard:
+            poll.poll(limit * 1000)
+        os.close(reader)
+
     def send(self, news: Mapping[str, str], fd: int = -1) -> bool:
         """Send these variables, and a descriptor with them, in one datagram."""
         if self._address is None:
@@ -93,7 +108,6 @@ class Notifier:
 def _send(data: bytes, target: str, fd: int) -> None:
     # By the C module, and only where it is needed: the one above it makes enums of all its numbers, which takes 3 ms.
     import _socket  # noqa: PLC0415
-    import struct  # noqa: PLC0415
 
     rights = [] if fd < 0 else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))]
     kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC

@@ -34,7 +34,9 @@ _FILTER: Final = b"".join(struct.pack("HBBI", *line) for line in _DROP_BEGINNING
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _NLM_F_REQUEST: Final = 1
+_UDIAG_SHOW_VFS: Final = 0x02
 _UDIAG_SHOW_RQLEN: Final = 0x10
+_UNIX_DIAG_VFS: Final = 1
 _UNIX_DIAG_RQLEN: Final = 4
 _ANY_STATE: Final = 0xFFFFFFFF
 _NO_COOKIE: Final = 0xFFFFFFFF
@@ -51,7 +53,7 @@ def queued(sock: socket.socket) -> int:
     count: int | None = None
     try:
         if sock.family == socket.AF_UNIX:
-            count = _queued_unix(os.fstat(sock.fileno()).st_ino)
+            (count,) = struct.unpack_from("=I", _asked_of_unix(sock, _UDIAG_SHOW_RQLEN, _UNIX_DIAG_RQLEN))
         elif hasattr(socket, "TCP_INFO"):
             data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_UNACKED + 4)
             (count,) = struct.unpack_from("=I", data, _TCP_INFO_UNACKED)
@@ -90,6 +92,16 @@ def admit(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
+def is_reached_by(sock: socket.socket, path: str) -> bool:
+    """Whether the path leads to the file that this unix socket has made, and not to another that took its place."""
+    try:
+        (inode,) = struct.unpack_from("=I", _asked_of_unix(sock, _UDIAG_SHOW_VFS, _UNIX_DIAG_VFS))
+        found = os.stat(path, follow_symlinks=False)
+    except (OSError, struct.error):
+        return False
+    return bool(found.st_ino & 0xFFFFFFFF == inode)  # the kernel tells no more bits
+
+
 def refuse(sock: socket.socket) -> None:
     """Refuse at once whoever comes from now on; what a TCP socket has in its queue is reset."""
     try:
@@ -126,19 +138,21 @@ def _attach_filter(sock: socket.socket) -> bool:
     return True
 
 
-def _queued_unix(inode: int) -> int | None:
-    body = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _ANY_STATE, inode, _UDIAG_SHOW_RQLEN, _NO_COOKIE, _NO_COOKIE)
+def _asked_of_unix(sock: socket.socket, show: int, wanted: int) -> bytes:
+    """An attribute of a unix socket, as the kernel tells it; empty where it does not."""
+    inode = os.fstat(sock.fileno()).st_ino
+    body = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _ANY_STATE, inode, show, _NO_COOKIE, _NO_COOKIE)
     head = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as asked:
         asked.sendto(head + body, (0, 0))
         answer = asked.recv(4096)
     if struct.unpack_from("=H", answer, 4)[0] != _SOCK_DIAG_BY_FAMILY:
-        return None
+        return b""
     at = _DIAG_HEAD
     while at + 4 <= len(answer):
-        length, kind = struct.unpack_from("=HH", answer, at)
-        if kind == _UNIX_DIAG_RQLEN:
-            return int(struct.unpack_from("=I", answer, at + 4)[0])
+        length, name = struct.unpack_from("=HH", answer, at)
+        if name == wanted:
+            return answer[at + 4 : at + length]
         at += max((length + 3) & ~3, 4)
-    return None
+    return b""

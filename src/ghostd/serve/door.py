@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ghostd.serve.options import ServeOptions
 
     Write = Callable[[str, str], None]  # a level and a line for the log
+    Forget = Callable[[list[str]], None]
 
     class Spirit(Protocol):
         """What a spirit's context has."""
@@ -39,15 +40,16 @@ class Door:
         self.addresses: list[str] = []  # where it listens, or did at last
         self.sockets: list[socket.socket] = []
 
-    def open(self, environ: MutableMapping[str, str], uid: int, gid: int, seats: int) -> None:
+    def open(self, environ: MutableMapping[str, str], uid: int, gid: int, seats: int, forget: Forget) -> None:
         """Open what is to be listened on, for a ghost that becomes this user and has so many spirits at most.
 
-        Raises what went wrong, as Listeners.open does.
+        ``forget`` has the init system close what it keeps under these names. Raises what went wrong, as Listeners.open
+        does.
         """
-        if self._options.listen:
+        if self._options.listen or "ghostd=" in environ.get("LISTEN_FDNAMES", ""):  # to be given up, when not wanted
             from ghostd.serve.listeners import Heirs, Listeners  # noqa: PLC0415  the rule of this file
 
-            self._listeners = Listeners.open(self._options, environ, Heirs(uid, gid, seats))
+            self._listeners = Listeners.open(self._options, environ, Heirs(uid, gid, seats), forget)
             self.addresses, self.sockets = self._listeners.addresses, self._listeners.sockets
 
     def own(self) -> None:
@@ -63,9 +65,18 @@ class Door:
             for text in self._listeners.warnings:
                 write("warn", text)
 
-    def shut(self) -> None:
-        """Let nobody else in: a graceful stop begins."""
+    def keepsakes(self) -> list[tuple[str, int]]:
+        """What the init system is to keep over a crash: the names and descriptors of the sockets opened here."""
+        return [] if self._listeners is None else self._listeners.keepsakes()
+
+    def shut(self, release: Callable[[], None]) -> None:
+        """Let nobody else in: a graceful stop begins. What the init system keeps beyond it stays open.
+
+        ``release`` has it close what it would hand to the next ghost: that must not be given shut sockets.
+        """
         if self._listeners is not None:
+            if not self._listeners.has_store:
+                release()
             self._listeners.shut()
 
     def close(self, write: Write | None = None) -> None:

@@ -19,9 +19,10 @@ from ghostd.serve import opening, passed
 from ghostd.serve.address import Address, Fd, Systemd, Tcp, Unix, parse_all
 from ghostd.serve.seats import MIGRATION, Seats
 from ghostd.serve.socketfile import SocketFile, refusal
+from ghostd.serve.stored import Stored, is_there, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Callable, Iterator, MutableMapping
     from typing import Final
 
     from ghostd.serve.options import ServeOptions
@@ -45,11 +46,12 @@ class Listener(Mutable):
     sock: socket.socket
     file: SocketFile | None = None
     seats: Seats | None = None
+    is_kept: bool = False  # the init system keeps a copy of it, which the next ghost is handed
 
     @property
-    def is_adopted(self) -> bool:
-        """Whether somebody else has opened it, and may go on listening after us."""
-        return isinstance(self.address, (Fd, Systemd))
+    def outlives_us(self) -> bool:
+        """Whether it may go on listening after us: then its queue, and its file, are for whoever listens next."""
+        return self.is_kept or isinstance(self.address, (Fd, Systemd))
 
     def every_socket(self) -> list[socket.socket]:
         """The socket, or in the manager those of all seats."""
@@ -72,8 +74,9 @@ class Listener(Mutable):
 class Listeners:
     """All of them, in the order of the option. ``close`` removes socket files in the process that owns them only."""
 
-    def __init__(self, heirs: Heirs) -> None:
+    def __init__(self, heirs: Heirs, *, has_store: bool = False) -> None:
         self._heirs = heirs
+        self.has_store = has_store  # the init system says that it keeps sockets beyond a stop
         self._all: list[Listener] = []
         self._owner = os.getpid()
         self._is_shut = False
@@ -81,15 +84,22 @@ class Listeners:
         self.warnings: list[str] = []  # for the log, once there is one
 
     @classmethod
-    def open(cls, options: ServeOptions, environ: MutableMapping[str, str], heirs: Heirs) -> Listeners:
+    def open(
+        cls,
+        options: ServeOptions,
+        environ: MutableMapping[str, str],
+        heirs: Heirs,
+        forget: Callable[[list[str]], None] = lambda _names: None,
+    ) -> Listeners:
         """Open what the options say.
 
-        Raises UserError or SystemFault, one line that names the address and what to do; nothing is left behind then.
+        ``forget`` has the init system close what it keeps under these names, before anything is bound. Raises UserError
+        or SystemFault, one line that names the address and what to do; nothing is left behind then.
         """
-        made = cls(heirs)
+        made = cls(heirs, has_store=passed.has_store(environ))
         with ExitStack() as undone:
             undone.callback(made.close)
-            made._open(parse_all(options.texts), options, environ)
+            made._open(parse_all(options.texts), options, environ, forget)
             undone.pop_all()
         made._warn(options)
         return made
@@ -119,6 +129,15 @@ class Listeners:
         """How many connections wait to be accepted."""
         return sum(listening.queued(sock) for one in self._all for sock in one.every_socket())
 
+    def keepsakes(self) -> list[tuple[str, int]]:
+        """Those that the init system is to keep: the name that each has there, and its descriptor."""
+        found = []
+        for one in self._all:
+            if isinstance(one.address, (Tcp, Unix)) and one.seats is None and (name := name_of(one.address)):
+                one.is_kept = self.has_store
+                found.append((name, one.sock.fileno()))
+        return found
+
     # ── what becomes of them ──
     def own(self) -> None:
         """From now on this process owns them: the daemon, which was forked from the one that opened them."""
@@ -132,13 +151,13 @@ class Listeners:
     def shut(self) -> None:
         """Let nothing more into the queues, before spirits accept what is in them and leave. Once is enough.
 
-        A socket that somebody else has opened is left alone: what waits there is for whoever listens there next.
+        A socket that outlives this ghost is left alone: what waits there is for whoever listens there next.
         """
         if self._is_shut:
             return
         self._is_shut = True
         for one in self._all:
-            for sock in () if one.is_adopted else one.every_socket():
+            for sock in () if one.outlives_us else one.every_socket():
                 with suppress(OSError):  # the queue is then open until the end, as it is with others
                     listening.admit_no_more(sock)
         self._settling = {_ALL: -1.0}
@@ -148,9 +167,9 @@ class Listeners:
         told = []
         is_owner = os.getpid() == self._owner
         for one in self._all:
-            lost = sum(listening.queued(sock) for sock in one.every_socket()) if is_owner and not one.is_adopted else 0
+            lost = sum(listening.queued(sock) for sock in one.every_socket()) if is_owner and not one.outlives_us else 0
             told.append(_told_of(one, lost))
-            if one.file is not None and is_owner:
+            if one.file is not None and is_owner and not one.outlives_us:
                 told.append(one.file.remove())
             elif one.file is not None:
                 one.file.close()
@@ -211,7 +230,7 @@ class Listeners:
         if what != _ALL:
             settled = [seats.settle(what) for seats in self._seats()]
             return all(settled)
-        ours = [sock for one in self._all if not one.is_adopted for sock in one.every_socket()]
+        ours = [sock for one in self._all if not one.outlives_us for sock in one.every_socket()]
         waiting = [sock for sock in ours if listening.queued(sock)]
         for sock in ours:
             if sock not in waiting:
@@ -219,24 +238,40 @@ class Listeners:
         return not waiting
 
     # ── opening ──
-    def _open(self, addresses: list[Address], options: ServeOptions, environ: MutableMapping[str, str]) -> None:
-        handed = passed.take(environ) if any(isinstance(one, Systemd) for one in addresses) else []
-        names = {one.name for one in addresses if isinstance(one, Systemd) and one.name is not None}
-        for address in addresses:
+    def _open(
+        self,
+        addresses: list[Address],
+        options: ServeOptions,
+        environ: MutableMapping[str, str],
+        forget: Callable[[list[str]], None],
+    ) -> None:
+        wanted = [one for one in addresses if isinstance(one, Systemd)]
+        names = {one.name for one in wanted if one.name is not None}
+        handed = passed.take(environ) if wanted or is_there(environ) else []
+        stored = Stored(handed)
+        kept = [stored.of(address, has_seats=options.reuse_port) for address in addresses]
+        if unwanted := stored.give_up():
+            forget(unwanted)
+        for address, socks in zip(addresses, kept, strict=True):
             match address:
                 case Tcp():
-                    self._open_tcp(address, address.backlog or options.backlog, own=options.reuse_port)
+                    self._open_tcp(address, address.backlog or options.backlog, socks, own=options.reuse_port)
                 case Unix():
-                    self._open_unix(address, address.backlog or options.backlog)
+                    self._open_unix(address, address.backlog or options.backlog, socks)
                 case Fd():
                     self._all.append(Listener(address, passed.adopt(address, address.number)))
                 case Systemd():
                     for one in passed.chosen(address, handed, names):
                         self._all.append(Listener(address, passed.adopt(address, one.fd)))
 
-    def _open_tcp(self, address: Tcp, backlog: int, *, own: bool) -> None:
-        port = address.port
+    def _open_tcp(self, address: Tcp, backlog: int, kept: list[socket.socket], *, own: bool) -> None:
+        for sock in kept:
+            sock.listen(backlog)
+            self._all.append(Listener(address, sock))
+        port = kept[0].getsockname()[1] if kept else address.port
         for family, name in opening.places(address):
+            if any((sock.family, sock.getsockname()[0]) == (family, name[0]) for sock in kept):
+                continue
             place = (family, (name[0], port, *name[2:]))  # all addresses of a name have the same port
             if own:
                 seats = self._seats_of(address, place, backlog)
@@ -251,16 +286,17 @@ class Listeners:
             bound = (place[0], first.getsockname())
             return Seats(lambda: opening.tcp_beside(address, bound, self._heirs.uid), self._heirs.seats, backlog)
 
-    def _open_unix(self, address: Unix, backlog: int) -> None:
-        listener = Listener(address, opening.made(address, socket.AF_UNIX))
+    def _open_unix(self, address: Unix, backlog: int, kept: list[socket.socket]) -> None:
+        listener = Listener(address, kept[0] if kept else opening.made(address, socket.AF_UNIX))
         self._all.append(listener)
         path = address.path
         try:
-            if address.is_abstract:
-                listener.sock.bind(b"\0" + os.fsencode(path[1:]))
-            else:
-                listener.file = SocketFile(address)
+            if not address.is_abstract:
+                listener.file = SocketFile(address, is_served=bool(kept))
                 path = listener.file.path
+            if not kept and listener.file is None:
+                listener.sock.bind(b"\0" + os.fsencode(path[1:]))
+            elif not kept and listener.file is not None:
                 listener.file.bind(listener.sock, _owner(address, self._heirs))
             listener.sock.listen(backlog)
         except OSError as error:

@@ -90,6 +90,11 @@ def places(address: Tcp) -> list[Place]:
     return usable
 
 
+def takes_both(address: Tcp) -> bool:
+    """Whether its IPv6 socket takes IPv4 as well."""
+    return not address.v6only and address.host in ("", "::")
+
+
 def is_here(place: Place) -> bool:
     """Whether this machine, or its network namespace, has an address, whichever port is free."""
     family, name = place
@@ -113,8 +118,7 @@ def _tcp(address: Tcp, place: Place, *, backlog: int | None = None, owner: int |
             if owner != os.geteuid():
                 os.fchown(sock.fileno(), owner, -1)
         if family == socket.AF_INET6:
-            takes_both = not address.v6only and address.host in ("", "::")
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not takes_both))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not takes_both(address)))
         sock.bind(name)
         # What is accepted has it from its listener: without it an answer in two parts waits 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

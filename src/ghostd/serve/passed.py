@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from ghostd.serve.address import Fd, Systemd
 
+OURS: Final = "ghostd="  # how the name of a socket begins that a ghost has opened itself (stored.py)
 FIRST: Final = 3  # SD_LISTEN_FDS_START
 MOST: Final = 4096  # a number that is higher was not meant
 VARIABLES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+STORE: Final = "FDSTORE"  # how many descriptors of a unit systemd keeps, from version 254 on
 
 
 class Passed(Frozen):
@@ -28,6 +30,12 @@ class Passed(Frozen):
 
     fd: int
     name: str
+
+
+def has_store(environ: MutableMapping[str, str]) -> bool:
+    """Whether the init system says that it keeps descriptors for its unit."""
+    said = environ.pop(STORE, "")
+    return said.isascii() and said.isdecimal() and said.strip("0") != ""
 
 
 def take(environ: MutableMapping[str, str]) -> list[Passed]:
@@ -57,7 +65,7 @@ def _read(said: Mapping[str, str]) -> list[Passed]:
 def chosen(address: Systemd, passed: list[Passed], named: set[str]) -> list[Passed]:
     """Those that an address means; ``named`` are the names that other addresses ask for."""
     if address.name is None:
-        found = [one for one in passed if one.name not in named]
+        found = [one for one in passed if one.name not in named and not one.name.startswith(OURS)]
     else:
         found = [one for one in passed if one.name == address.name]
     if not found:
@@ -71,9 +79,9 @@ def chosen(address: Systemd, passed: list[Passed], named: set[str]) -> list[Pass
 
 def adopt(address: Fd | Systemd, fd: int) -> socket.socket:
     """The listening socket that is open under this number, from now on closed by an exec."""
-    kind = _kind(fd)
-    if kind:
-        raise OptionError(f"cannot listen on {address}: descriptor {fd} {kind}")
+    what = fault(fd)
+    if what:
+        raise OptionError(f"cannot listen on {address}: descriptor {fd} {what}")
     os.set_inheritable(fd, False)
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
@@ -82,7 +90,7 @@ def adopt(address: Fd | Systemd, fd: int) -> socket.socket:
     return sock
 
 
-def _kind(fd: int) -> str:
+def fault(fd: int) -> str:
     """What stands against accepting connections from a descriptor, or nothing."""
     try:
         found = os.fstat(fd)

@@ -30,15 +30,21 @@ _NOBODY: Final = (errno.ECONNREFUSED, errno.ENOENT)
 class SocketFile:
     """The file of one unix socket, from the lock to the removal."""
 
-    def __init__(self, address: Unix) -> None:
-        """Take the lock and clear the path; raises what stands in the way, having changed nothing."""
+    def __init__(self, address: Unix, *, is_served: bool = False) -> None:
+        """Take the lock and clear the path; raises what stands in the way, having changed nothing.
+
+        ``is_served``: the file is there and belongs to a socket that this process has been handed.
+        """
         self.path = os.path.abspath(address.path)
         self._address = address
         self._inode: tuple[int, int] | None = None
         self._lock = self._take()
         with ExitStack() as undone:
             undone.callback(self.remove)
-            patiently(self._clear, address, "stop it, or choose another path")
+            if is_served:
+                self._inode = _inode(os.stat(self.path, follow_symlinks=False))
+            else:
+                patiently(self._clear, address, "stop it, or choose another path")
             undone.pop_all()
 
     def bind(self, sock: socket.socket, owner: tuple[int, int]) -> None:
@@ -52,10 +58,6 @@ class SocketFile:
         self._inode = _inode(os.stat(self.path, follow_symlinks=False))
         if owner != (os.geteuid(), os.getegid()):
             self._give(owner)
-
-    def adopt(self) -> None:
-        """The file belongs to a socket that was handed over by the one that had made it."""
-        self._inode = _inode(os.stat(self.path, follow_symlinks=False))
 
     def remove(self) -> str:
         """Remove the file and the lock: why that was not possible, or nothing. Only by the process that owns them."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,3 +200,33 @@ def test_a_ready_file_that_cannot_be_written_is_complained_of_once_and_ends_nobo
         told.tell(up(), 0.0)
     told._ready.close()
     assert log == [("error", "Ready file  cannot be written: Invalid argument")]
+
+
+# ── what outlives a manager ──
+def test_descriptors_are_handed_over_once_and_given_back_by_name(init: Ears) -> None:
+    told = herald(init)
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        told.keep([("ghostd=a", one.fileno()), ("ghostd=b", other.fileno())])
+        for moment in range(3):
+            told.tell(up(), float(moment))
+        told.release()
+        told.tell(up(), 3.0)
+    handed = [(next(iter(one.says)), one.says.get("FDNAME"), len(one.fds)) for one in init.read()]
+    assert [one for one in handed if one[1]] == [
+        ("FDSTORE", "ghostd=a", 1),
+        ("FDSTORE", "ghostd=b", 1),
+        ("FDSTOREREMOVE", "ghostd=a", 0),
+        ("FDSTOREREMOVE", "ghostd=b", 0),
+    ]
+
+
+def test_descriptors_that_found_no_room_are_handed_over_later(init: Ears) -> None:
+    told = herald(init)
+    told.tell(up(), 0.0)
+    init.fill()
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        told.keep([("ghostd=a", one.fileno())])
+        assert told.tell(up(), 1.0) == 1.0 + AGAIN
+        init.read()
+        assert told.tell(up(), 2.0) == math.inf
+    assert [len(one.fds) for one in init.read() if "FDSTORE" in one.says] == [1]

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,35 @@ def test_a_descriptor_goes_along_to_be_stored_and_comes_out_as_the_same_file(ini
             assert kept.getsockname() == server.getsockname()
     assert notifier.drop("ghostd=web")
     assert listener.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=ghostd=web"
+
+
+def test_it_is_waited_for_until_the_init_system_has_forgotten_what_it_kept(init: tuple[socket.socket, str]) -> None:
+    listener, address = init
+    heard: list[bytes] = []
+
+    def answer() -> None:
+        heard.extend(listener.recv(4096) for _ in range(2))
+        text, fds, _, _ = socket.recv_fds(listener, 4096, 4)
+        heard.append(text)
+        for fd in fds:
+            os.close(fd)
+
+    before = fds.census()
+    init_system = threading.Thread(target=answer)
+    init_system.start()
+    with deadline(5.0):
+        Notifier(address).forget(["a", "b"], limit=30.0)
+    init_system.join()
+    assert heard == [b"FDSTOREREMOVE=1\nFDNAME=a", b"FDSTOREREMOVE=1\nFDNAME=b", b"BARRIER=1"]
+    assert fds.census() == before
+
+
+def test_an_init_system_that_does_not_answer_is_waited_for_a_moment_only(init: tuple[socket.socket, str]) -> None:
+    _, address = init
+    with deadline(2.0):
+        Notifier(address).forget(["a"], limit=0.05)
+        Notifier(None).forget(["a"], limit=30.0)
+        Notifier("/nowhere").forget(["a"], limit=30.0)
 
 
 def test_a_descriptor_that_is_closed_ends_nobody(init: tuple[socket.socket, str]) -> None:
