@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from ghostd.ghost import Ghost
     from ghostd.log import Log
     from ghostd.prefork import Prefork
+    from ghostd.server import Server
 
-__all__ = ["Config", "Exit", "FilePid", "Ghost", "Log", "Prefork", "Snapshot", "State"]
+__all__ = ["Config", "Exit", "FilePid", "Ghost", "Log", "Prefork", "Server", "Snapshot", "State"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -23,6 +24,7 @@ _HOMES = {
     "Ghost": "ghostd.ghost",
     "Log": "ghostd.log",
     "Prefork": "ghostd.prefork",
+    "Server": "ghostd.server",
     "Snapshot": "ghostd.core.snapshot",
     "State": "ghostd.core.snapshot",
 }

@@ -31,6 +31,7 @@ class Kind(Enum):
     NAMES = "a name or number, or a list of them"
     MODE = "file permission bits from 0 to 0o777"
     ADDRESSES = "an address, or a list of them"
+    TABLE = "a table"
     CHOICE = "a choice"
     OBJECT = "an object"
 
@@ -106,6 +107,8 @@ def _fits(value: object, opt: Option) -> bool:
         case Kind.ADDRESSES:  # what an address is, its own module knows
             listed = value if isinstance(value, (list, tuple)) else (value,)
             return all(isinstance(one, str) and bool(one) and "\0" not in one for one in listed)
+        case Kind.TABLE:
+            return isinstance(value, dict) and all(isinstance(key, str) for key in value)
         case Kind.OBJECT:
             return True
 

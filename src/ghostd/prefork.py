@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from ghostd.core.actions import Announce, News, Spawn
 from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
 from ghostd.daemon.herald import tidings_of
-from ghostd.engine import words
+from ghostd.engine import verdict
 from ghostd.engine.clock import now
 from ghostd.engine.household import Household, Setup
-from ghostd.errors import BootError, ExitCode, OptionError, SystemFault, ThreadedForkError
+from ghostd.errors import OptionError, ThreadedForkError, UserError
 from ghostd.ghost import Ghost
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import title
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ghostd.core.snapshot import Snapshot
     from ghostd.daemon.herald import Tidings
     from ghostd.engine.launch import Birth
-    from ghostd.engine.perform import Performer
     from ghostd.linux.inbox import Inbox
     from ghostd.serve.door import Door
 
@@ -236,7 +235,7 @@ class Prefork(Ghost):
                 household.manager.run()
             finally:
                 self._household = None
-        _raise_if_bad(household.performer)
+        verdict.raise_if_bad(household.performer)
 
     def _setup(self, inbox: Inbox) -> Setup:
         wants_news = type(self).heartbeat is not Prefork.heartbeat or type(self).waitup is not Prefork.waitup
@@ -332,9 +331,15 @@ class Prefork(Ghost):
         return None
 
     def _report(self, error: BaseException) -> None:
-        self.log.exception(f"Spirit {os.getpid()} failed", error)
+        if isinstance(error, UserError):  # it says by itself what has to be mended
+            text = str(error)
+            for line in f"Spirit {os.getpid()} failed: {text}".splitlines():
+                self.log.write("error", line)
+        else:
+            text = "\n".join(failure.told(error))
+            self.log.exception(f"Spirit {os.getpid()} failed", error)
         if self._context is not None:
-            self._context.leave_text("\n".join(failure.told(error)))
+            self._context.leave_text(text)
 
     def _check_work(self) -> bool:
         """That there is something to run, before anything forks; whether it cannot take the ghost."""
@@ -379,17 +384,6 @@ class _Hooks:
     def news(self, news: Announce) -> None:
         if news.news is News.WHOLE:
             self._ghost.report_up()
-
-
-def _raise_if_bad(performer: Performer) -> None:
-    """What the pool halted of, as an error with an exit code, unless it was asked to."""
-    halt = performer.halted
-    if halt is None or halt.code is ExitCode.OK:
-        return
-    _, text = words.halted(os.getpid(), halt)
-    if halt.code is not ExitCode.BOOT_FAILED:
-        raise SystemFault(text)
-    raise BootError(f"{text}\n{performer.last_words}".rstrip())
 
 
 def _freeze() -> None:

@@ -55,21 +55,34 @@ def _is_dotted(text: str) -> bool:
 def seek(target: Target, *folders: str) -> Target:
     """Look for programs in the folders, the current one first, as ``python -m`` does; the target as it is meant here.
 
-    What it returns means the same after the process has gone to another directory, as a daemon does. The program's own
-    name becomes sys.argv[0], from which a ghost without a name takes one.
+    What it returns means the same after the process has gone to another directory, as a daemon does.
     """
     found = replace(target, place=os.path.abspath(target.place)) if target.is_file else target
     here = [os.path.dirname(found.place)] if target.is_file else []
     for folder in reversed([*here, os.getcwd(), *folders]):
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    sys.argv[:] = [stem(target.text)]
     return found
 
 
 def load(target: Target, *folders: str) -> object:
     """Import the module or file and return the thing that the name stands for; raises TargetError."""
-    return fetch(seek(target, *folders))
+    found = seek(target, *folders)
+    go_by(target)
+    return fetch(found)
+
+
+def go_by(target: Target) -> None:
+    """Make the program's own name sys.argv[0], from which a ghost without a name takes one."""
+    sys.argv[:] = [stem(target.text)]
+
+
+def check(target: Target) -> None:
+    """Raise TargetError when there is nothing to load; loads nothing of the user's, so that the rest is found later."""
+    if target.is_file:
+        _must_be_file(target)
+    elif importlib.util.find_spec(target.place.partition(".")[0]) is None:
+        raise _no_module(target)
 
 
 def fetch(target: Target) -> object:
@@ -81,13 +94,17 @@ def _load_module(target: Target) -> ModuleType:
     with Loading(target):
         found = _spec_of(target.place)
         if found is None:
-            raise TargetError(
-                f"target {target.text}: no module named {target.place} in {sys.path[0]} or on sys.path"
-                f"{hint(target.place, _modules_in(sys.path[0]))}"
-            )
+            raise _no_module(target)
         if found.has_location and found.origin is not None:
             _trust(target, found.origin)
         return importlib.import_module(target.place)
+
+
+def _no_module(target: Target) -> TargetError:
+    return TargetError(
+        f"target {target.text}: no module named {target.place} in {sys.path[0]} or on sys.path"
+        f"{hint(target.place, _modules_in(sys.path[0]))}"
+    )
 
 
 def _spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -98,14 +115,18 @@ def _spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
     return importlib.util.find_spec(name)
 
 
-def _load_file(target: Target) -> ModuleType:
-    path = target.place
-    if not os.path.isfile(path):
-        folder = os.path.dirname(path)
+def _must_be_file(target: Target) -> None:
+    if not os.path.isfile(target.place):
+        folder = os.path.dirname(target.place)
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        near = hint(os.path.basename(path), [name for name in names if is_file_target(name)])
-        raise TargetError(f"target {target.text}: no file {path}{near}")
-    _trust(target, path)
+        near = hint(os.path.basename(target.place), [name for name in names if is_file_target(name)])
+        raise TargetError(f"target {target.text}: no file {target.place}{near}")
+    _trust(target, target.place)
+
+
+def _load_file(target: Target) -> ModuleType:
+    _must_be_file(target)
+    path = target.place
     name = stem(target.text)
     name = f"ghostd.target.{name}" if name in sys.modules else name  # a file may have the name of a module in use
     spec = importlib.util.spec_from_file_location(name, path)

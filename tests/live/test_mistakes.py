@@ -63,8 +63,8 @@ NUMBER = 7
 
 # What is said, what it ends with, and what the answer must have in it.
 MISTAKES: Final[list[tuple[str, ExitCode, tuple[str, ...]]]] = [
-    ("", ExitCode.USAGE, ("it takes one of run, start", "ghostd --help")),
-    ("strat app:App", ExitCode.USAGE, ("'strat'", "it takes one of run, start")),
+    ("", ExitCode.USAGE, ("it takes one of run, serve, start", "ghostd --help")),
+    ("strat app:App", ExitCode.USAGE, ("'strat'", "it takes one of run, serve, start")),
     ("start", ExitCode.BAD_TARGET, ("no TARGET", "module:name, file.py:name or a ghostd.toml")),
     ("start app", ExitCode.BAD_TARGET, ("'app'", "for example app:main")),
     ("start app:App extra", ExitCode.BAD_OPTION, ("'extra' is one word too many", "--help")),

@@ -134,11 +134,12 @@ def _program(sources: Sources) -> program.Target:
     return replace(found, place=os.path.join(sources.folder, found.place)) if found.is_file else found
 
 
-def _ghost(sources: Sources) -> Ghost:
+def _ghost(sources: Sources, *, is_web: bool = False) -> Ghost:
     """The ghost, made from the program and all that was said about it."""
     found, folder = _program(sources), sources.folder
+    make = target.make_server if is_web or (sources.file is not None and sources.file.is_web) else target.make
     # A file means the same wherever the command is given: its ghost's pidfile is beside it.
-    ghost = target.make(found, sources.said, folder, pidfile=sources.pidfile if folder != os.getcwd() else None)
+    ghost = make(found, sources.said, folder, pidfile=sources.pidfile if folder != os.getcwd() else None)
     if sources.pidfile not in (None, ghost.filepid.file):
         raise OptionError(
             f"{found.text} keeps its pidfile at {ghost.filepid.file}, but status and stop, which do not load it, "
@@ -161,6 +162,10 @@ def _restart(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     return _ghost(_sources(args)).run()
+
+
+def _serve(args: argparse.Namespace) -> int:
+    return _ghost(_sources(args), is_web=True).run()
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -269,6 +274,7 @@ class Command(Frozen):
 
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("Run the ghost in the foreground, for an init system, a container or a terminal.", _run),
+    "serve": Command("Serve an ASGI or WSGI application, in the foreground.", _serve),
     "start": Command("Start the ghost as a daemon; returns once the pool is whole.", _start),
     "stop": Command("Stop the ghost: gracefully first, then at once.", _stop),
     "restart": Command("Stop the ghost and start it again.", _restart),

@@ -9,7 +9,7 @@ from ghostd.errors import TargetError
 from ghostd.ghost import Ghost
 from ghostd.options import Kind
 from ghostd.prefork import Prefork
-from ghostd.program import Loading, Target, load
+from ghostd.program import Loading, Target, go_by, load, seek
 from ghostd.record import Frozen
 
 
@@ -44,7 +44,7 @@ def make(target: Target, said: Said, *folders: str, pidfile: str | None = None) 
     elif isinstance(found, type) or not callable(found):
         raise TargetError(
             f"target {target.text}: {shown(found)} is no program; it takes a Ghost or Prefork class, one of its "
-            "instances, a function or a coroutine function"
+            "instances, a function or a coroutine function; ghostd serve takes an ASGI or WSGI application"
         )
     else:
         given["spirit"] = found
@@ -53,6 +53,17 @@ def make(target: Target, said: Said, *folders: str, pidfile: str | None = None) 
         given.setdefault("pidfile", pidfile)
     with Loading(target):
         return found(**given)
+
+
+def make_server(target: Target, said: Said, *folders: str, pidfile: str | None = None) -> Ghost:
+    """Make the ghost that serves the application, which is not loaded here; raises OptionError, ConfigError."""
+    from ghostd.server import Server  # noqa: PLC0415  most ghosts serve no web
+
+    given = {name: setting.value for name, setting in settings(*said.layers).items()}
+    if pidfile:
+        given.setdefault("pidfile", pidfile)
+    go_by(target)
+    return Server(seek(target, *folders), **given)
 
 
 def _must_agree(ghost: Ghost, target: Target, said: Said) -> None:

@@ -11,7 +11,10 @@ from ghostd.record import default
 
 if TYPE_CHECKING:
     import argparse
-    from typing import Any
+    from typing import Any, Final
+
+# Kinds of options that no flag and no variable can give.
+UNSPOKEN: Final = {Kind.OBJECT: "in a program only", Kind.TABLE: "in a file or a program"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for home, record in RECORDS.items():
         group = parser.add_argument_group(f"{home} options")
         for name, opt in declared(record).items():
-            if opt.kind is Kind.OBJECT:
+            if opt.kind in UNSPOKEN:
                 continue
             _add_flag(group, name, opt, _help(record, name, opt))
             for alias in (alias for alias, meant in ALIASES.items() if meant == name):
@@ -68,7 +71,7 @@ def reference() -> str:
 
 
 def _row(record: Any, name: str, opt: Option) -> tuple[str, ...]:  # noqa: ANN401  a class of options
-    spelled = "in a program only" if opt.kind is Kind.OBJECT else f"`{flag_of(name)}` `{variable_of(name)}`"
+    spelled = UNSPOKEN.get(opt.kind) or f"`{flag_of(name)}` `{variable_of(name)}`"
     default = _default(record, name, opt)
     cells = (f"`{name}`", opt.allowed, f"`{default}`" if default else "none", spelled, f"{opt.help} *{opt.why}*")
     return tuple(cell.replace("|", "\\|") for cell in cells)

@@ -18,6 +18,7 @@ from ghostd.log.options import LogOptions
 from ghostd.options import Kind, Option, declared
 from ghostd.record import Frozen
 from ghostd.serve.options import ServeOptions
+from ghostd.serve.web import WebOptions
 from ghostd.spirit.options import SpiritOptions
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ RECORDS: Final[dict[str, Any]] = {
     "policy": Policy,
     "spirit": SpiritOptions,
     "serve": ServeOptions,
+    "web": WebOptions,
     "daemon": DaemonOptions,
     "log": LogOptions,
 }
@@ -42,6 +44,7 @@ class Config(Frozen, kw_only=True):
     policy: Policy
     spirit: SpiritOptions
     serve: ServeOptions
+    web: WebOptions
     daemon: DaemonOptions
     log: LogOptions
 
@@ -178,7 +181,9 @@ def _is_bounded(value: object) -> bool:
         return value.bit_length() <= WHOLE_BITS_MAX
     if isinstance(value, (list, tuple)):
         return all(not isinstance(one, (list, tuple)) and _is_bounded(one) for one in value)
-    return not isinstance(value, dict)  # only a file can hold one, and no option takes it
+    if isinstance(value, dict):
+        return all(_is_bounded(one) for one in value.values())
+    return True
 
 
 def _plain(name: str, value: object) -> object:

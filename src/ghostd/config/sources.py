@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 
-from ghostd.config.gathering import ALIASES, Layer, options, problems
-from ghostd.config.texts import nearest, read_text, shown
+from ghostd.config.gathering import ALIASES, RECORDS, Layer, options, problems
+from ghostd.config.texts import hint, nearest, read_text, shown
 from ghostd.errors import ConfigError, OptionError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux.trust import who_else_writes
-from ghostd.options import Kind
+from ghostd.options import Kind, declared
 from ghostd.record import Frozen
+from ghostd.serve import passing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
 
 ENVIRON_PREFIX = "GHOSTD_"
 TARGET_KEY = "target"  # the one key of a file that is no option: what to run
+SERVE_TABLE = "serve"  # the table that says that the target is a web application, and how it is served
+SERVE_RECORDS = ("serve", "web")  # whose options may stand in it
 FILE_BYTES_MAX = 1_048_576  # a longer one is no configuration
 
 
 def class_layer(cls: type) -> Layer:
-    """The class attributes that are options; the most derived class wins. Methods and properties are none."""
+    """The class attributes that are options; the most derived class wins. Methods and properties are none.
+
+    Those of the web are options in classes that serve it only: elsewhere ``server`` is a name of the user's.
+    """
+    homes = [home for home in RECORDS if home != "web" or getattr(cls, "serves_web", False)]
+    names = [name for home in homes for name in declared(RECORDS[home])]
     found: dict[str, object] = {}
     owners: dict[str, str] = {}
     for klass in cls.__mro__:
         own = {key: value for key, value in vars(klass).items() if not hasattr(type(value), "__get__")}
-        for key in (*options(), *ALIASES):
+        for key in (*names, *ALIASES):
             name = ALIASES.get(key, key)
             if key in own and name not in found:
                 found[name] = own[key]
@@ -75,6 +83,7 @@ class TomlFile(Frozen):
     path: str
     target: str | None
     layer: Layer
+    is_web: bool = False  # whether the target is an application to be served
 
 
 def toml_layer(path: str) -> Layer:
@@ -94,6 +103,11 @@ def read_toml(path: str) -> TomlFile:
     target = values.pop(TARGET_KEY, None)
     if target is not None and not isinstance(target, str):
         raise ConfigError(f'{path}:target: {shown(target)} is not allowed; it takes "module:name" or "file.py:name"')
+    where, is_web = {}, SERVE_TABLE in values
+    for key, value in _served(path, values.pop(SERVE_TABLE, {})).items():
+        if key in values:
+            raise ConfigError(f"{path}:{key}: stands at the top and in [{SERVE_TABLE}]; one of them has to go")
+        values[key], where[key] = value, f"{path}:{SERVE_TABLE}.{key}"
     here = os.path.dirname(os.path.abspath(path))
     for key, value in values.items():
         kind = options()[key].kind if key in options() else None
@@ -103,7 +117,21 @@ def read_toml(path: str) -> TomlFile:
             values[key] = _anchored(value, here)
         elif kind is Kind.OBJECT:
             raise ConfigError(f"{path}:{key}: {shown(value)} is not allowed; only a program can give this option")
-    return TomlFile(path, target, Layer(values, lambda key: f"{path}:{key}", ConfigError))
+        elif kind is Kind.TABLE and isinstance(value, dict):
+            values[key] = passing.settled(value, here)
+    return TomlFile(path, target, Layer(values, lambda key: where.get(key, f"{path}:{key}"), ConfigError), is_web)
+
+
+def _served(path: str, table: object) -> dict[str, object]:
+    """What stands in the table of serving."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}:{SERVE_TABLE}: {shown(table)} is not allowed; it takes a table: [{SERVE_TABLE}]")
+    known = [name for home in SERVE_RECORDS if home in RECORDS for name in declared(RECORDS[home])]
+    for key in table:
+        if key not in known:
+            elsewhere = "; it is an option of the ghost: say it at the top of the file." if key in options() else ""
+            raise ConfigError(f"{path}:{SERVE_TABLE}.{key}: no option of serving{elsewhere or hint(key, known)}")
+    return table
 
 
 def _anchored(value: object, folder: str) -> object:

@@ -58,7 +58,7 @@ def _read_addresses(text: str) -> list[str]:
 
 
 def _read_nothing(_text: str) -> None:
-    return None  # only a program can give an object
+    return None  # only a program can give an object, and only a program or a file a table
 
 
 _READERS: Final[dict[Kind, Callable[[str], object]]] = {
@@ -71,6 +71,7 @@ _READERS: Final[dict[Kind, Callable[[str], object]]] = {
     Kind.NAMES: _read_names,
     Kind.MODE: _read_mode,
     Kind.ADDRESSES: _read_addresses,
+    Kind.TABLE: _read_nothing,
     Kind.CHOICE: str,
     Kind.OBJECT: _read_nothing,
 }

@@ -88,6 +88,7 @@ class Performer:
         self._pid = os.getpid()
         self.failed_hooks = 0
         self.last_words = ""  # of the last spirit that left any
+        self.last_code: int | None = None  # what that one ended with
 
     def perform(self, orders: list[do.Action]) -> list[Event]:
         """Carry out the orders: what came of them. Forks first: a replacement waits for no log line and no hook."""
@@ -147,7 +148,8 @@ class Performer:
                 self._say(order, words.buried)
                 member = self._crew.bury(order.spirit)
                 self._vacate(member.seat)
-                self.last_words = member.last_words or self.last_words
+                if member.last_words and (order.exit.signal is None or not self.last_words):
+                    self.last_words, self.last_code = member.last_words, order.exit.code
                 self.guarded(self._hooks.reap, member.child.pid, order.exit)
             case do.Abandon():
                 self._say(order, words.abandoned)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 
+from ghostd.errors import ExitCode, UserError
 from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 
 
 def run(body: Callable[..., object], report: Report, *args: object) -> int:
-    """Call the body: 0 when it returns, its own code on SystemExit, 1 with a reported traceback on anything else."""
+    """Call the body: the exit code.
+
+    0 when it returns, its own on SystemExit and on an error that its user has to mend, 1 on anything else; errors are
+    reported.
+    """
     try:
         body(*args)
     except SystemExit as end:
         return _code(end, report)
     except BaseException as error:  # noqa: BLE001  KeyboardInterrupt and GeneratorExit are no better ends
         report(error)
-        return 1
+        return error.code if isinstance(error, UserError) else ExitCode.FAILED
     return 0
 
 

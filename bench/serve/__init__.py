@@ -1,0 +1,1 @@
+"""Measures web servers: requests, latencies and losses."""

@@ -1,0 +1,157 @@
+"""A spirit that leaves finishes what it has in hand, and closes nothing on which a request may be under way."""
+
+import signal
+import socket
+import time
+from contextlib import suppress
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.live.harness import Stage
+from tests.live.web import ALL, ASGI_ONLY, Web, answer, each, get, run, wait_closed, wait_leaving
+from tests.support import wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+
+def begin(web: Web, sock: socket.socket, path: str) -> None:
+    """Ask, and wait until the application has begun to answer."""
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    wait_until(lambda: f"began {path}" in web.seen(), 10.0, "the request in hand")
+
+
+@each(*ALL)
+def test_a_connection_that_has_sent_nothing_yet_is_answered_and_told_to_close(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=20.0)
+    with web.connected() as fresh, web.connected() as used:
+        get(used)  # and one that was kept
+        web.subject.send(signal.SIGHUP)
+        wait_leaving(web)
+        for sock in (fresh, used):
+            got = get(sock)
+            assert got.endswith(b"hello")
+            assert b"\r\nconnection: close" in got.lower()
+            wait_closed(sock)
+    assert web.subject.quit() == 0
+
+
+@each(*ALL)
+def test_a_connection_that_stays_idle_is_closed_after_the_grace(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=0.3)
+    with web.connected() as fresh, web.connected() as used:
+        get(used)
+        begun = time.monotonic()
+        web.subject.send(signal.SIGTERM)
+        wait_closed(used)
+        wait_closed(fresh)
+        assert time.monotonic() - begun >= 0.3
+    assert web.subject.wait_end() == 0
+
+
+@each(*ALL)
+def test_a_request_in_hand_is_finished(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=0.1)
+    with web.connected() as sock:
+        begin(web, sock, "/slow")
+        web.subject.send(signal.SIGTERM)
+        wait_leaving(web)
+        got = answer(sock)
+        assert got.endswith(b"hello")
+        assert b"\r\nconnection: close" in got.lower()
+    assert web.subject.wait_end() == 0
+
+
+@each("uvicorn asgi", "hypercorn asgi", "waitress wsgi", "cheroot wsgi")
+def test_what_takes_too_long_is_cut_counted_and_logged(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=0.1, graceful_timeout=2.0)
+    with web.connected() as sock:
+        begin(web, sock, "/endless")
+        begun = time.monotonic()
+        web.subject.send(signal.SIGTERM)
+        with suppress(ConnectionResetError):
+            wait_closed(sock)
+        assert time.monotonic() - begun < 6.0
+    web.subject.wait_end()
+    (line,) = web.subject.logged(r"Cut \d+")
+    assert "Cut 1 connections with 1 requests in hand, 1.8 s after" in line
+
+
+@each(*ASGI_ONLY)
+def test_a_websocket_is_closed_with_a_frame_that_says_restart(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=0.2)
+    assert not isinstance(web.address, str)
+    with connect(f"ws://127.0.0.1:{web.address[1]}/", compression=None) as websocket:
+        websocket.send("hello")
+        assert websocket.recv(timeout=5.0) == "hello"
+        web.subject.send(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(timeout=10.0)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    assert web.subject.wait_end() == 0
+    assert "websocket.disconnect 1012" in web.seen()
+    assert not web.subject.logged(r"Exception|Traceback")
+
+
+@each(*ASGI_ONLY)
+def test_a_websocket_that_asks_while_its_spirit_leaves_is_opened_and_closed_in_order(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=20.0)
+    with web.connected() as sock:
+        web.subject.send(signal.SIGHUP)
+        wait_leaving(web)
+        with (
+            connect("ws://localhost/", sock=sock, compression=None) as websocket,
+            pytest.raises(ConnectionClosed) as end,
+        ):
+            websocket.recv(timeout=10.0)
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 1012
+    assert web.subject.quit() == 0
+
+
+@each(*ASGI_ONLY)
+def test_an_event_stream_ends_as_a_whole_answer(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=0.2)
+    with web.connected() as sock:
+        sock.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        got = sock.recv(65536)
+        while b"data: 2" not in got:
+            got += sock.recv(65536)
+        begun = time.monotonic()
+        web.subject.send(signal.SIGTERM)
+        while part := sock.recv(65536):
+            got += part
+        assert got.endswith(b"0\r\n\r\n"), "the last chunk: the client sees a whole answer"
+        assert time.monotonic() - begun < 5.0
+    assert web.subject.wait_end() == 0
+    wait_until(lambda: "stream gone" in web.seen(), 5.0, "the application to know")
+    assert not web.subject.logged(r"Exception|Traceback|Cut")
+
+
+def test_half_a_request_is_waited_for(stage: Stage) -> None:
+    web = run(stage, "uvicorn asgi", spirits=1, keepalive_grace=0.1)
+    with web.connected() as sock:
+        get(sock)
+        sock.sendall(b"GET / HTTP/1.1\r\nHos")
+        web.subject.send(signal.SIGHUP)
+        wait_leaving(web)
+        time.sleep(0.5)  # five times as long as an idle connection may stay
+        sock.sendall(b"t: localhost\r\n\r\n")
+        assert answer(sock).endswith(b"hello")
+    assert web.subject.quit() == 0
+
+
+@each("uvicorn asgi", "waitress wsgi")
+def test_an_answer_on_a_kept_connection_is_not_held_back(stage: Stage, kind: str) -> None:
+    web = run(stage, kind)
+    with web.connected() as sock:
+        get(sock)
+        begun = time.monotonic()
+        for _ in range(50):
+            get(sock)
+        # 40 ms each if the kernel waited for more to send, as it does without TCP_NODELAY.
+        assert time.monotonic() - begun < 50 * 0.03
+    assert isinstance(sock, socket.socket)
+    assert web.subject.quit() == 0
