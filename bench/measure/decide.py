@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from bench.report import Figure, Spread
 from ghostd.core.actions import Spawn
-from ghostd.core.events import BoardRead, Exit, Exited, Forked, Readied
+from ghostd.core.events import BoardRead, Exited, Forked, Readied
 from ghostd.core.phases import SpiritId
 from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
+from ghostd.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,7 @@ def _life(size: int, rounds: int) -> dict[str, list[float]]:
     costs: dict[str, list[float]] = {"a death, replaced": [], "an idle wake-up": [], "a reading of the board": []}
     for _ in range(rounds):
         now += EVERY
-        cells = {spirit: (now - at * 1e-3, 0.0) for at, spirit in enumerate(living)}
+        cells = {spirit: (now - at * 1e-3, 0.0, 0, 0) for at, spirit in enumerate(living)}
         costs["a reading of the board"].append(_timed(pool, [BoardRead(cells, now)], now)[0])
         costs["an idle wake-up"].append(_timed(pool, [], now)[0])
         took, orders = _timed(pool, [Exited(living.pop(0), Exit(code=0), now)], now)

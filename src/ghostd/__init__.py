@@ -6,9 +6,9 @@ The public names. Each is loaded when it is first used, so that importing ghostd
 TYPE_CHECKING = False  # type checkers believe that it is true; the module of that name costs milliseconds
 if TYPE_CHECKING:
     from ghostd.config import Config
-    from ghostd.core.events import Exit
     from ghostd.core.snapshot import Snapshot, State
     from ghostd.daemon.pidfile import FilePid
+    from ghostd.exits import Exit
     from ghostd.ghost import Ghost
     from ghostd.log import Log
     from ghostd.prefork import Prefork
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "ghostd.config",
-    "Exit": "ghostd.core.events",
+    "Exit": "ghostd.exits",
     "FilePid": "ghostd.daemon.pidfile",
     "Ghost": "ghostd.ghost",
     "Log": "ghostd.log",

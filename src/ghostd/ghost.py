@@ -169,12 +169,12 @@ class Ghost:
     def stop(self) -> int:
         """Stop the ghost: the pid that was stopped, 0 if none was running, -pid if it is still there.
 
-        Graceful first, for graceful_timeout and stop_margin; then at once; then SIGKILL for it and all that it has
-        started.
+        Graceful first, for drain_delay, graceful_timeout and stop_margin; then at once; then SIGKILL for it and all
+        that it has started.
         """
         from ghostd.daemon import stopping  # noqa: PLC0415  never in a manager
 
-        result = stopping.stop(self._filepid, self.config.policy.graceful_timeout, self.config.daemon.stop_margin)
+        result = stopping.stop(self._filepid, self.config.policy.stop_limit, self.config.daemon.stop_margin)
         return result.pid if result.ok else -result.pid
 
     def restart(self) -> int:

@@ -23,6 +23,7 @@ class Kind(Enum):
     """What a value of an option is, in the words of its error message."""
 
     SECONDS = "a number of seconds"
+    NUMBER = "a number"
     WHOLE = "a whole number"
     FLAG = "true or false"
     TEXT = "a text"
@@ -34,6 +35,9 @@ class Kind(Enum):
     TABLE = "a table"
     CHOICE = "a choice"
     OBJECT = "an object"
+
+
+FLOATS: Final = (Kind.SECONDS, Kind.NUMBER)
 
 
 class Option(Frozen):
@@ -52,7 +56,7 @@ class Option(Frozen):
         """What is allowed, for an error message and the reference page."""
         if self.kind is Kind.CHOICE:
             return "one of " + ", ".join(self.choices)
-        if self.kind in (Kind.SECONDS, Kind.WHOLE):
+        if self.kind in (*FLOATS, Kind.WHOLE):
             most = "" if self.most == UNBOUNDED else f" and at most {self.most:g}"
             return f"{self.kind.value}, at least {self.least:g}{most}"
         return str(self.kind.value)
@@ -88,7 +92,7 @@ def check(record: Any) -> None:  # noqa: ANN401
 
 def _fits(value: object, opt: Option) -> bool:
     match opt.kind:
-        case Kind.SECONDS | Kind.WHOLE:
+        case Kind.SECONDS | Kind.NUMBER | Kind.WHOLE:
             return _is_number(value, opt.kind) and opt.least <= value <= opt.most  # type: ignore[operator]
         case Kind.MODE:
             return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777
@@ -123,7 +127,7 @@ def _shown(value: object) -> str:
 def _is_number(value: object, kind: Kind) -> bool:
     if isinstance(value, int):
         return not isinstance(value, bool)
-    return kind is Kind.SECONDS and isinstance(value, float) and abs(value) < UNBOUNDED
+    return kind in FLOATS and isinstance(value, float) and abs(value) < UNBOUNDED
 
 
 def _is_name(value: object) -> bool:

@@ -11,7 +11,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 from ghostd.core.actions import Announce, News, Spawn
-from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
+from ghostd.core.events import ReloadAsked, ScaleAsked
 from ghostd.daemon.herald import tidings_of
 from ghostd.engine import verdict
 from ghostd.engine.clock import now
@@ -22,7 +22,7 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import title
 from ghostd.linux.procfs import thread_count
 from ghostd.log import failure
-from ghostd.spirit import arguments, birth, runners
+from ghostd.spirit import arguments, birth, runners, wear
 from ghostd.spirit.context import Context
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ghostd.core.snapshot import Snapshot
     from ghostd.daemon.herald import Tidings
     from ghostd.engine.launch import Birth
+    from ghostd.exits import Exit
     from ghostd.linux.inbox import Inbox
     from ghostd.serve.door import Door
 
@@ -90,6 +91,11 @@ class Prefork(Ghost):
         """Say that this spirit can work, before its first tick."""
         if self._context is not None:
             self._context.ready()
+
+    def worn(self) -> None:
+        """Say that this spirit has done its share. It works on until a new one is ready, and is then asked to leave."""
+        if self._context is not None:
+            self._context.worn()
 
     def busy(self, seconds: float) -> AbstractContextManager[None]:
         """In this block the spirit is not found silent for so many seconds, whether it ticks or not."""
@@ -165,7 +171,7 @@ class Prefork(Ghost):
         """A frozen view of the pool, in the manager. RuntimeError elsewhere."""
         if self._household is None:
             raise RuntimeError("snapshot: this process is not a manager with a running pool")
-        return self._household.manager.pool.snapshot(now())
+        return self._household.snapshot()
 
     def scale(self, spirits: int) -> None:
         """In a hook: want so many spirits from now on."""
@@ -263,14 +269,16 @@ class Prefork(Ghost):
         name, tick, shadow = self.name, context.tick, type(self).tick is Prefork.tick
         run, leave = runners.run, birth.leave
         enter = self._door.entering(context)
+        tiring = wear.tiring(context, self.config.spirit, household.policy)
         be_born: Callable[[int], None]
         log: tuple[int, ...] | None = None
         has_lost = False
 
         def begin(order: Spawn) -> None:
             self._household, self._order, self._context = None, order, context
+            own_tick = tick if tiring is None else tiring(order.spirit)
             if shadow:
-                attributes["tick"] = tick  # without the detour over the method: a beat is cheap
+                attributes["tick"] = own_tick  # without the detour over the method: a beat is cheap
             if enter is not None:
                 enter(order.seat)
             be_born(order.seat)
@@ -307,10 +315,8 @@ class Prefork(Ghost):
         )
 
     def _life(self, context: Context) -> Callable[[], None]:
-        deaf = self._is_deaf and type(self).spirit is Prefork.spirit
-        return runners.living(
-            self.spirit, context, self.config.policy.heartbeat_interval, self._loop_factory, deaf=deaf
-        )
+        deaf, interval = self._is_deaf and type(self).spirit is Prefork.spirit, self.config.policy.heartbeat_interval
+        return runners.living(self.spirit, context, interval, self._loop_factory, deaf=deaf)
 
     def _answer_all(self) -> object:
         from ghostd.serve import stream  # noqa: PLC0415  never in the manager
@@ -384,6 +390,8 @@ class _Hooks:
     def news(self, news: Announce) -> None:
         if news.news is News.WHOLE:
             self._ghost.report_up()
+        elif news.news is News.DRAINING:
+            self._ghost.stop_asked(interrupted=False)
 
 
 def _freeze() -> None:

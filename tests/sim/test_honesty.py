@@ -1,14 +1,14 @@
 """Each check can fail: for every promise a pool that breaks it in one small way, found by that very check."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import pytest
 
 from ghostd.core.actions import Action, Announce, Ask, Bury, Halt, Kill, News, Reason, Spawn
-from ghostd.core.events import Event, Exit, ScaleAsked, StopAsked
+from ghostd.core.events import Cell, Event, ScaleAsked, StopAsked
 from ghostd.core.gaps import Gaps
 from ghostd.core.phases import Phase, Record, SpiritId
 from ghostd.core.policy import Policy
@@ -17,6 +17,7 @@ from ghostd.core.rollout import Rollout
 from ghostd.core.roster import Tally
 from ghostd.core.snapshot import Snapshot
 from ghostd.errors import ExitCode
+from ghostd.exits import Exit
 from ghostd.record import replace
 from ghostd.testing.promises import Promise, Violation
 from ghostd.testing.world import Mode, World
@@ -99,6 +100,17 @@ class MakesTheOldOnes(Spoiled):
         return [replace(order, generation=1)] if newer else [order]
 
 
+class CallsTheSurplusWorn(Spoiled):
+    def spoil(self, order: Action) -> Sequence[Action]:
+        surplus = isinstance(order, Ask) and order.reason is Reason.SURPLUS
+        return [replace(order, reason=Reason.RECYCLED)] if surplus else [order]
+
+
+class NeverRecycles(Pool):
+    def _recycle(self, now: float) -> None:
+        pass
+
+
 class Hasty(Rollout):
     def turn(self, tally: Tally, spirits: int) -> Announce | None:
         return super().turn(replace(tally, old=0), min(spirits, 1))
@@ -107,7 +119,7 @@ class Hasty(Rollout):
 class IsDoneWithTheFirst(Pool):
     def __init__(self, policy: Policy, now: float) -> None:
         super().__init__(policy, now)
-        self._rollout = Hasty()
+        self.rollout = Hasty()
 
 
 class NeverTellsThatAReloadFailed(Spoiled):
@@ -168,6 +180,17 @@ class GoesOnMaking(Pool):
     def _wind_up(self, now: float) -> None:
         self._fill(now)
         super()._wind_up(now)
+
+
+class DoesNotWaitBeforeItAsks(Pool):
+    def __init__(self, policy: Policy, now: float) -> None:
+        super().__init__(replace(policy, drain_delay=0.0), now)
+
+
+class AsksNobodyAfterTheDelay(Pool):
+    def _stop(self, graceful: bool, now: float) -> None:
+        super()._stop(graceful, now)
+        self._drain_at = math.inf
 
 
 class SleepsThroughStops(Pool):
@@ -232,8 +255,8 @@ class TurnsAndTurns(Pool):
 
 
 class FlattersItself(Pool):
-    def snapshot(self, now: float) -> Snapshot:
-        seen = super().snapshot(now)
+    def snapshot(self, now: float, cells: Mapping[SpiritId, Cell] | None = None) -> Snapshot:
+        seen = super().snapshot(now, cells)
         return replace(seen, ready=seen.ready + 1)
 
 
@@ -259,6 +282,9 @@ class ForgetsToComeBack(Pool):
 Make = Callable[[Policy, float], Pool]
 UNKILLABLE: Final = Policy(spirits=3, kill_timeout=9.0, graceful_timeout=1.0)
 CRASHING: Final = Policy(spirits=3, young=5.0)
+AGEING: Final = Policy(spirits=2, max_lifetime=20.0, graceful_timeout=2.0, boot_timeout=5.0)
+DRAINING: Final = Policy(spirits=2, drain_delay=7.0)
+LIVELY: Final = (LosesHeart, ForgetsToComeBack, NeverRecycles)  # found by what does not happen any more
 GIVING_UP: Final = Policy(spirits=1, give_up_after=3.0)
 
 SABOTAGES: Final[list[tuple[Promise, Make, Policy | None]]] = [
@@ -274,6 +300,8 @@ SABOTAGES: Final[list[tuple[Promise, Make, Policy | None]]] = [
     (Promise.GENERATION, MakesTheOldOnes, None),
     (Promise.RELOAD, IsDoneWithTheFirst, None),
     (Promise.RELOAD, NeverTellsThatAReloadFailed, None),
+    (Promise.RECYCLE, CallsTheSurplusWorn, None),
+    (Promise.RECYCLE, NeverRecycles, AGEING),
     (Promise.NO_FALSE_ALARM, TakesItsOwnSleepForTheirs, None),
     (Promise.NO_FALSE_ALARM, ForgetsTheCreditOfTheUnread, None),
     (Promise.PATIENCE, HasNoPatience, None),
@@ -282,12 +310,14 @@ SABOTAGES: Final[list[tuple[Promise, Make, Policy | None]]] = [
     (Promise.GIVE_UP, NeverGivesUp, GIVING_UP),
     (Promise.CODE, GivesUpTooSoon, GIVING_UP),
     (Promise.STOP_FIRST, GoesOnMaking, None),
-    (Promise.STOP_BOUND, SleepsThroughStops, None),
+    (Promise.DRAIN, DoesNotWaitBeforeItAsks, DRAINING),
+    (Promise.DRAIN, AsksNobodyAfterTheDelay, DRAINING),
+    (Promise.DRAIN, SleepsThroughStops, None),
     (Promise.STOP_BOUND, WaitsForTheUnkillable, UNKILLABLE),
     (Promise.HALT, EndsBeforeTheOthers, None),
     (Promise.HALT, EndsTwice, None),
     (Promise.CODE, LiesAboutItsEnd, None),
-    (Promise.CODE, EndsWithoutAReason, None),
+    (Promise.CODE, EndsWithoutAReason, Policy()),
     (Promise.BOOT, ThinksThatItWasWhole, None),
     (Promise.DEADLINE, Oversleeps, None),
     (Promise.DEADLINE, NeverWakes, None),
@@ -312,7 +342,7 @@ def first_violation(make_pool: Make, policy: Policy | None, mode: Mode) -> Viola
 def test_a_pool_that_breaks_one_promise_is_found_by_the_check_of_it(
     promise: Promise, broken: Make, policy: Policy | None
 ) -> None:
-    mode = Mode.LIVENESS if promise is Promise.WHOLE else Mode.SAFETY
+    mode = Mode.LIVENESS if broken in LIVELY else Mode.SAFETY
     violation = first_violation(broken, policy, mode)
     assert violation is not None, "nothing was found"
     assert violation.promise is promise, violation

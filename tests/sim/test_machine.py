@@ -6,7 +6,7 @@ Rule: spirits are puppets here; nothing happens but what a rule does and the tim
 import os
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,14 +15,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from ghostd.core import events as fact
 from ghostd.core.actions import Action
-from ghostd.core.events import Event, Exit
 from ghostd.core.phases import Generation, SpiritId
 from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
+from ghostd.exits import Exit
 from ghostd.testing.kernel import FOREVER, Kernel
 from ghostd.testing.manager import Manager
 from ghostd.testing.promises import Promise, Violation
 from ghostd.testing.spirits import Habits, Spirit
+
+if TYPE_CHECKING:
+    from ghostd.core.events import Event
 
 PUPPET: Final = Habits(boot=FOREVER, finish=FOREVER)
 STEPS_MOST: Final = 20_000  # within one rule; more is a pool that turns without end
@@ -39,6 +42,8 @@ policies = some.builds(
     kill_timeout=some.sampled_from([0.0, 1.0, 5.0]),
     young=some.sampled_from([0.0, 1.0]),
     give_up_after=some.sampled_from([0.0, 0.0, 4.0]),
+    max_lifetime=some.sampled_from([0.0, 0.0, 8.0]),
+    drain_delay=some.sampled_from([0.0, 0.0, 2.0]),
 )
 durations = some.sampled_from([0.0, 0.01, 0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 40.0])
 anybody = some.integers(0, 7)
@@ -127,6 +132,11 @@ class Machine(RuleBasedStateMachine):
     @rule(number=anybody, seconds=durations)
     def one_is_busy(self, number: int, seconds: float) -> None:
         self._do(number, lambda spirit: spirit.say_busy(seconds))
+
+    @precondition(alive)
+    @rule(number=anybody)
+    def one_is_worn(self, number: int) -> None:
+        self._do(number, Spirit.say_worn)
 
     @precondition(alive)
     @rule(number=anybody)

@@ -198,13 +198,15 @@ def _stop(args: argparse.Namespace) -> int:
 
 
 def _limits(sources: Sources) -> tuple[FilePid, float, float]:
-    """The pidfile, graceful_timeout and stop_margin, as the program has them where nothing else says."""
+    """The pidfile, how long a graceful stop takes, and stop_margin, as the program has them where nothing else says."""
     config = gather(*sources.said.layers)
     pidfile = None if sources.pidfile is None else FilePid(sources.pidfile)
-    if pidfile is None or (sources.text and "graceful_timeout" not in settings(*sources.said.layers)):
+    if pidfile is None or (
+        sources.text and not {"graceful_timeout", "drain_delay"} <= set(settings(*sources.said.layers))
+    ):
         ghost = _ghost(sources)
         config, pidfile = ghost.config, ghost.filepid
-    return pidfile, config.policy.graceful_timeout, config.daemon.stop_margin
+    return pidfile, config.policy.stop_limit, config.daemon.stop_margin
 
 
 def _reload(args: argparse.Namespace) -> int:

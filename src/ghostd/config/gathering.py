@@ -15,7 +15,7 @@ from ghostd.daemon.options import DaemonOptions
 from ghostd.errors import OptionError, UserError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.log.options import LogOptions
-from ghostd.options import Kind, Option, declared
+from ghostd.options import FLOATS, Kind, Option, declared
 from ghostd.record import Frozen
 from ghostd.serve.options import ServeOptions
 from ghostd.serve.web import WebOptions
@@ -187,11 +187,11 @@ def _is_bounded(value: object) -> bool:
 
 
 def _plain(name: str, value: object) -> object:
-    """The value as the records have it: a path object as its text, seconds as a float."""
+    """The value as the records have it: a path object as its text, what is no whole number as a float."""
     kind = options()[name].kind if name in options() else None
     if kind is Kind.PATH and isinstance(value, os.PathLike):
         return os.fspath(value)
-    if kind is Kind.SECONDS and isinstance(value, int) and not isinstance(value, bool) and _is_bounded(value):
+    if kind in FLOATS and isinstance(value, int) and not isinstance(value, bool) and _is_bounded(value):
         return float(value)
     return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ghostd.hints import TYPE_CHECKING
-from ghostd.options import Kind, Option
+from ghostd.options import FLOATS, Kind, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ def _read_whole(text: str) -> int | None:
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) <= DIGITS_MAX else None
 
 
-def _read_seconds(text: str) -> float | None:
+def _read_float(text: str) -> float | None:
     if not set(text) <= set("0123456789.eE+-"):  # float() would take inf, nan, 1_0 and the digits of other scripts
         return None
     try:
@@ -62,7 +62,8 @@ def _read_nothing(_text: str) -> None:
 
 
 _READERS: Final[dict[Kind, Callable[[str], object]]] = {
-    Kind.SECONDS: _read_seconds,
+    Kind.SECONDS: _read_float,
+    Kind.NUMBER: _read_float,
     Kind.WHOLE: _read_whole,
     Kind.FLAG: _read_flag,
     Kind.TEXT: str,
@@ -83,7 +84,7 @@ def as_text(value: object, opt: Option) -> str:
         return str(value).lower()
     if opt.kind is Kind.MODE and isinstance(value, int):
         return f"{value:04o}"
-    if opt.kind is Kind.SECONDS and isinstance(value, float):
+    if opt.kind in FLOATS and isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, (list, tuple)):
         return ",".join(str(one) for one in value)

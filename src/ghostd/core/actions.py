@@ -8,9 +8,9 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Frozen
 
 if TYPE_CHECKING:  # phases imports Reason from here
-    from ghostd.core.events import Exit
     from ghostd.core.phases import Generation, SpiritId
     from ghostd.errors import ExitCode
+    from ghostd.exits import Exit
 
 
 class Reason(Enum):
@@ -20,6 +20,7 @@ class Reason(Enum):
     RETRY = "back-off is over"
     RELOAD = "reload"
     RELOAD_FAILED = "the new generation failed"
+    RECYCLED = "a worn spirit is replaced"
     SURPLUS = "more spirits than wanted"
     OWN_WISH = "it said that it leaves"
     SILENT = "no heartbeat"
@@ -44,6 +45,7 @@ class News(Enum):
     RELOADED = "reloaded"
     RELOAD_FAILED = "reload failed"
     SCALED = "scaled"
+    DRAINING = "draining"  # a stop was asked for: not ready any more, but serving for a while
     HELD = "held"  # a replacement waits for its back-off
     FORK_FAILED = "fork failed"
     CREDITED = "credited"  # the manager did not run for a while

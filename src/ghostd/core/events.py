@@ -9,25 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ghostd.core.phases import SpiritId
+    from ghostd.exits import Exit
 
-    Cell = tuple[float, float]  # a spirit's last beat, and until when it asked not to be judged
-
-
-class Exit(Frozen):
-    """How a process ended: with a code, or by a signal."""
-
-    code: int | None = None
-    signal: int | None = None
-    dumped_core: bool = False
-
-    @property
-    def is_clean(self) -> bool:
-        """Ended by itself with code 0."""
-        return self.code == 0
-
-    def __str__(self) -> str:
-        how = f"exit code {self.code}" if self.signal is None else f"signal {self.signal}"
-        return f"{how}, core dumped" if self.dumped_core else how
+Cell = tuple[float, float, int, int]  # a spirit's last beat, until when not to judge it, in flight, served
 
 
 class Forked(Frozen):
@@ -54,6 +38,13 @@ class Readied(Frozen):
 
 class Left(Frozen):
     """A spirit has said that it finishes and leaves, by itself or because somebody else asked it to."""
+
+    spirit: SpiritId
+    at: float
+
+
+class Worn(Frozen):
+    """A spirit has said that it has done its share: it works on until a replacement is ready and it is asked to go."""
 
     spirit: SpiritId
     at: float
@@ -101,4 +92,6 @@ class Continued(Frozen):
     at: float
 
 
-Event = Forked | ForkFailed | Readied | Left | BoardRead | Exited | StopAsked | ReloadAsked | ScaleAsked | Continued
+Event = (
+    Forked | ForkFailed | Readied | Left | Worn | BoardRead | Exited | StopAsked | ReloadAsked | ScaleAsked | Continued
+)

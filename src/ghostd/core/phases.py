@@ -57,8 +57,7 @@ class Move(Enum):
     EXIT = "ended"
 
 
-_ENDS: Final = {Move.EXIT: Phase.GONE}
-_MAY_BE_KILLED: Final = {Move.KILL: Phase.KILLED, **_ENDS}
+_MAY_BE_KILLED: Final = {Move.KILL: Phase.KILLED, Move.EXIT: Phase.GONE}
 _MAY_BE_ASKED: Final = {Move.LEAVE: Phase.LEAVING, Move.SILENCE: Phase.SILENT, **_MAY_BE_KILLED}
 
 MOVES: Final[dict[Phase, dict[Move, Phase]]] = {
@@ -67,13 +66,12 @@ MOVES: Final[dict[Phase, dict[Move, Phase]]] = {
     Phase.READY: _MAY_BE_ASKED,
     Phase.LEAVING: _MAY_BE_KILLED,
     Phase.SILENT: _MAY_BE_KILLED,
-    Phase.KILLED: {Move.OUTLIVE: Phase.LOST, **_ENDS},
-    Phase.LOST: _ENDS,
+    Phase.KILLED: {Move.OUTLIVE: Phase.LOST, Move.EXIT: Phase.GONE},
+    Phase.LOST: {Move.EXIT: Phase.GONE},
     Phase.GONE: {},
 }
 
 SERVING: Final = (Phase.SPAWNING, Phase.BOOTING, Phase.READY)  # holds, or will hold, a place in the pool
-ALIVE: Final = frozenset(Phase) - {Phase.SPAWNING, Phase.GONE}  # has a process
 
 
 class Record(Mutable):
@@ -88,6 +86,8 @@ class Record(Mutable):
     since: float = 0.0  # when it came into its phase
     due: float = NEVER  # when its phase must end, in lived time (gaps.py)
     beat: float = 0.0  # its last beat that was read
+    worn_at: float = NEVER  # from when on it is to be replaced
+    is_retired: bool = False  # its replacement is under way, or was
     reason: Reason | None = None  # why it is leaving, silent or killed
 
     def move(self, move: Move, now: float, due: float = NEVER) -> None:

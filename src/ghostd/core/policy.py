@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from ghostd.core.phases import NEVER
 from ghostd.options import Kind, check, option
 from ghostd.record import Frozen
+
+WAIT_JITTER = 0.15  # waits are up to this part shorter, so that ghosts that failed together do not return together
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples spread most evenly
 
 
 class Policy(Frozen, kw_only=True):
@@ -104,6 +108,27 @@ class Policy(Frozen, kw_only=True):
         why="staying up, degraded, is what a pool is for; under an init system giving up may be wanted",
         most=1e9,
     )
+    max_lifetime: float = option(
+        0.0,
+        Kind.SECONDS,
+        "How old a spirit grows before it is replaced by a new one; 0: as old as it likes.",
+        why="a spirit that leaks or fragments is better mended; until then, an hour or a day may be wanted",
+        most=1e9,
+    )
+    recycle_jitter: float = option(
+        0.2,
+        Kind.NUMBER,
+        "Up to what part max_lifetime, max_ticks and max_requests are made smaller, another one for each spirit.",
+        why="spirits that began together would else wear out together, and load what they need at the same moment",
+        most=1.0,
+    )
+    drain_delay: float = option(
+        0.0,
+        Kind.SECONDS,
+        "How long, in a graceful stop, the ghost says that it is not ready and goes on serving before it asks spirits.",
+        why="only who sits behind a balancer that needs time to notice wants it",
+        most=1e9,
+    )
     jitter_seed: int = option(
         0, Kind.WHOLE, "Makes the jitter of waits differ between ghosts.", why="set from the pid when 0"
     )
@@ -120,3 +145,33 @@ class Policy(Frozen, kw_only=True):
     def silence(self) -> float:
         """Seconds without a beat after which a spirit is silent."""
         return self.heartbeat_interval + self.heartbeat_timeout
+
+    @property
+    def stop_limit(self) -> float:
+        """Seconds after which a graceful stop kills who is left."""
+        return self.drain_delay + self.graceful_timeout
+
+    def backoff(self, streak: int, number: int) -> float:
+        """Seconds that the ``number``-th wait takes, after so many failures in a row.
+
+        Nothing for the first, then doubling from ``backoff_first`` to ``backoff_most``, a little less by jitter.
+        """
+        if streak <= 1:
+            return 0.0
+        wait = min(self.backoff_first * 2.0 ** min(streak - 2, 64), self.backoff_most)
+        return wait * (1.0 - WAIT_JITTER * self._part(number))
+
+    def worn_after(self, serial: int) -> float:
+        """The age in seconds at which this spirit is worn."""
+        return self._shortened(self.max_lifetime, serial) if self.max_lifetime else NEVER
+
+    def most_of(self, number: int, serial: int) -> int:
+        """After how many things, of ``number`` allowed, this spirit is worn; 0: never."""
+        return max(round(self._shortened(number, serial)), 1) if number else 0
+
+    def _shortened(self, limit: float, serial: int) -> float:
+        return limit * (1.0 - self.recycle_jitter * self._part(serial))
+
+    def _part(self, number: int) -> float:
+        """The ``number``-th of an even, repeatable spread over 0..1: there is no chance in the core."""
+        return (self.jitter_seed + number) * GOLDEN % 2**64 / 2**64

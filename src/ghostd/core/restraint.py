@@ -14,8 +14,6 @@ from ghostd.hints import TYPE_CHECKING
 if TYPE_CHECKING:
     from ghostd.core.policy import Policy
 
-_JITTER = 0.15  # waits are up to this part shorter, so that ghosts that failed together do not return together
-
 
 class Restraint:
     """Remembers early deaths and failed forks of one pool."""
@@ -24,8 +22,8 @@ class Restraint:
         self._policy = policy
         self._holds: list[tuple[float, int]] = []  # until when, and the streak; soonest first
         self._deaths: deque[float] = deque(maxlen=policy.intensity)
-        self._drawn = policy.jitter_seed
-        self._fork_failures = 0
+        self._waits = 0  # so many were made
+        self.fork_failures = 0  # in a row
         self._fork_after = 0.0
 
     # ── early deaths ──
@@ -33,7 +31,7 @@ class Restraint:
         """Hold the vacancy of a spirit that died early, the ``streak``-th in a row: until when."""
         assert streak >= 1, "the death itself counts"
         self._deaths.append(now)
-        return self._hold(now + self._delay(streak), streak)
+        return self._hold(now + self._wait(streak), streak)
 
     def take(self, now: float) -> int:
         """Fill one vacancy: the streak its spirit inherits, 0 if no hold has run out."""
@@ -66,48 +64,30 @@ class Restraint:
         """Hold back all forks for a while: for how many seconds; None if they are held back already."""
         if now < self._fork_after:
             return None  # one of a batch that was ordered together
-        self._fork_failures += 1
-        delay = self._delay(self._fork_failures + 1)
-        self._fork_after = now + delay
-        return delay
+        self.fork_failures += 1
+        wait = self._wait(self.fork_failures + 1)
+        self._fork_after = now + wait
+        return wait
 
     def fork_succeeded(self) -> None:
         """The kernel gives processes again."""
-        self._fork_failures, self._fork_after = 0, 0.0
+        self.fork_failures, self._fork_after = 0, 0.0
 
-    @property
-    def fork_failures(self) -> int:
-        """How many trials in a row have failed."""
-        return self._fork_failures
-
-    def forks_allowed(self, now: float) -> int | None:
-        """How many forks may be tried now; None is any number."""
-        if not self._fork_failures:
-            return None
-        return 1 if now >= self._fork_after else 0
+    def allowed(self, forks: int, now: float) -> int:
+        """How many of so many forks may be tried now."""
+        return min(forks, int(now >= self._fork_after)) if self.fork_failures else forks
 
     # ── time ──
     def deadline(self, now: float) -> float:
         """When something may be tried again that may not be tried now; infinity: nothing waits."""
-        waits = [until for until, _ in self._holds if until > now]
-        if self._fork_after > now:
-            waits.append(self._fork_after)
-        return min(waits, default=NEVER)
+        waits = (self._fork_after, *(until for until, _ in self._holds))
+        return min((until for until in waits if until > now), default=NEVER)
 
     def _hold(self, until: float, streak: int) -> float:
         self._holds.append((until, streak))
         self._holds.sort()
         return until
 
-    def _delay(self, streak: int) -> float:
-        """Nothing for the first, then doubling from ``backoff_first`` to ``backoff_most``, a little less by jitter."""
-        if streak <= 1:
-            return 0.0
-        doublings = min(streak - 2, 64)
-        delay = min(self._policy.backoff_first * 2.0**doublings, self._policy.backoff_most)
-        return delay * (1.0 - _JITTER * self._draw())
-
-    def _draw(self) -> float:
-        """The next of an even, repeatable spread over 0..1 (the pool has no chance in it)."""
-        self._drawn = (self._drawn * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
-        return (self._drawn >> 33) / 2**31
+    def _wait(self, streak: int) -> float:
+        self._waits += 1
+        return self._policy.backoff(streak, self._waits)

@@ -19,20 +19,15 @@ class Rollout:
 
     def __init__(self) -> None:
         self.wanted = self._newest = Generation(1)
+        self.waits = False  # somebody wants a new generation
         self._fallback: Generation | None = None
-        self._waits = False
         self._failure = ""
-        self.done = 0
-        self.undone = 0
+        self.done = self.undone = 0
 
     @property
     def is_running(self) -> bool:
         """Whether a new generation is being built that has not yet replaced the old one."""
         return self._fallback is not None
-
-    def ask(self) -> None:
-        """Somebody wants a new generation."""
-        self._waits = True
 
     def fail(self, how: str) -> None:
         """A spirit of the new generation did not come up; the first such report counts."""
@@ -40,19 +35,16 @@ class Rollout:
 
     def turn(self, tally: Tally, spirits: int) -> Announce | None:
         """Undo, end or begin a reload, if it is time to: what was done. Call it until it has nothing to do."""
-        if self._fallback is not None and self._failure:
+        if self._fallback is None:
+            return self._begin() if self.waits else None
+        if self._failure:
             return self._undo(self._fallback)
-        if self._fallback is not None and tally.ready >= spirits and tally.old + tally.stale == 0:
-            return self._complete(tally.ready)
-        if self._fallback is None and self._waits:
-            return self._begin()
-        return None
+        is_done = tally.ready >= spirits and tally.old + tally.stale == 0
+        return self._complete(tally.ready) if is_done else None
 
     def _begin(self) -> Announce:
-        self._waits = False
-        self._fallback = self.wanted
-        self._newest = Generation(self._newest + 1)  # a number is never used again, though its code failed
-        self.wanted = self._newest
+        self.waits, self._fallback = False, self.wanted
+        self.wanted = self._newest = Generation(self._newest + 1)  # never used again, though its code failed
         detail = f"generation {self._fallback} gives way to generation {self.wanted}"
         return Announce(News.RELOADING, Reason.RELOAD, detail)
 

@@ -7,35 +7,33 @@ that one has moved. When a spirit is to move, and which one, the pool decides.
 
 from __future__ import annotations
 
-from ghostd.core.actions import Abandon, Ask, Kill, Rouse
-from ghostd.core.phases import NEVER, SERVING, Move, Phase, Record, SpiritId
+from ghostd.core.actions import Abandon, Ask, Kill, Reason, Rouse
+from ghostd.core.phases import NEVER, SERVING, Generation, Move, Phase, Record, SpiritId
 from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Mutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ghostd.core.actions import Reason
     from ghostd.core.events import BoardRead
     from ghostd.core.gaps import Gaps
-    from ghostd.core.phases import Generation
     from ghostd.core.policy import Policy
 
 LAST_WAIT = 0.5  # in a stop, for the end of what was killed: a stop is bounded by its limit plus a second
 
 
 class Tally(Mutable):
-    """The spirits counted: of the generation that is wanted, of others, and those that leave."""
+    """The spirits counted: those that are wanted, those to be replaced, and those that leave."""
 
-    coming: int = 0  # wanted generation: ordered or booting
-    ready: int = 0  # wanted generation
+    coming: int = 0  # wanted: ordered or booting
+    ready: int = 0  # wanted
     stale: int = 0  # another generation: ordered or booting
-    old: int = 0  # another generation: ready
+    old: int = 0  # another generation, or worn and retired: ready
     leaving: int = 0
 
     def count(self, record: Record, wanted: Generation, by: int) -> None:
         """One more of its kind, or one fewer."""
-        phase, mine = record.phase, record.generation == wanted
+        phase, mine = record.phase, record.generation == wanted and not record.is_retired
         if phase is Phase.LEAVING:
             self.leaving += by
         elif phase is Phase.READY:
@@ -47,12 +45,12 @@ class Tally(Mutable):
 
     @property
     def new(self) -> int:
-        """All that hold a place of the wanted generation."""
+        """All that are wanted, ready or not."""
         return self.coming + self.ready
 
     @property
     def all_ready(self) -> int:
-        """All that work, of whatever generation."""
+        """All that work."""
         return self.ready + self.old
 
     @property
@@ -74,8 +72,7 @@ class Roster:
         self._first_due: float | None = NEVER  # None: not known
         self._records: dict[SpiritId, Record] = {}
         self._serial = 0
-        self._free_seats: list[int] = []
-        self._seats = 0
+        self._free_seats: list[int] = []  # without one, the records hold all seats from the first on
 
     def __iter__(self) -> Iterator[Record]:
         """All records; the roster may change meanwhile."""
@@ -92,18 +89,15 @@ class Roster:
     def enter(self, streak: int) -> Record:
         """A new spirit of the generation that is wanted, with a serial and a seat."""
         self._serial += 1
-        if self._free_seats:
-            self._free_seats.sort(reverse=True)  # one pass: all but those given up since the last time are in order
-            seat = self._free_seats.pop()
-        else:
-            seat, self._seats = self._seats, self._seats + 1
+        self._free_seats.sort(reverse=True)  # one pass: all but those given up since the last time are in order
+        seat = self._free_seats.pop() if self._free_seats else len(self._records)
         record = Record(SpiritId(self._serial), seat, self._wanted, streak)
         self._records[record.spirit] = record
         self.tally.count(record, self._wanted, 1)
         return record
 
     def want(self, generation: Generation) -> None:
-        """Another generation is wanted: everybody is counted anew."""
+        """Something else is wanted than before: everybody is counted anew."""
         self._wanted, self.tally = generation, Tally()
         for record in self._records.values():
             self.tally.count(record, generation, 1)
@@ -148,7 +142,7 @@ class Roster:
         """
         records, working, gaps, silence = self._records, Phase.READY, self._gaps, self._policy.silence
         again = gaps.lived(now) + silence
-        for spirit, (beat, busy_until) in board.cells.items():
+        for spirit, (beat, busy_until, _, _) in board.cells.items():
             record = records.get(spirit)
             if record is None or record.phase is not working:
                 continue

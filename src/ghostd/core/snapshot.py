@@ -11,6 +11,7 @@ from ghostd.record import Frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ghostd.core.events import Cell
     from ghostd.core.phases import Generation, Phase, Record, SpiritId
 
 
@@ -35,13 +36,15 @@ class SpiritView(Frozen):
     phase: Phase
     age: float  # since the fork
     silence: float  # since the last beat that the manager has read
+    in_flight: int = 0  # connections or requests in hand, and those that were finished, where the spirit counts them
+    served: int = 0
 
 
-def view(record: Record, now: float) -> SpiritView:
-    """One record as a reader may see it."""
-    age = now - record.born if record.born else 0.0
-    silence = now - record.beat if record.beat else 0.0
-    return SpiritView(record.spirit, record.seat, record.generation, record.phase, age, silence)
+def view(record: Record, cell: Cell, now: float) -> SpiritView:
+    """One record as a reader may see it, with what its spirit has written on the board."""
+    beat = max(record.beat, min(cell[0], now))
+    age, silence = (now - at if at else 0.0 for at in (record.born, beat))
+    return SpiritView(record.spirit, record.seat, record.generation, record.phase, age, silence, *cell[2:])
 
 
 class Totals(Frozen):

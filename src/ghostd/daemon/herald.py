@@ -56,7 +56,7 @@ class Limits(Frozen):
     @classmethod
     def of(cls, policy: Policy, daemon: DaemonOptions) -> Limits:
         """Those of a ghost with these options."""
-        start, stop = daemon.start_limit(policy.boot_timeout), policy.graceful_timeout + daemon.stop_margin
+        start, stop = daemon.start_limit(policy.boot_timeout), policy.stop_limit + daemon.stop_margin
         return cls(start, start + stop, stop)
 
 

@@ -58,7 +58,7 @@ class DaemonOptions(Frozen, kw_only=True):
     stop_margin: float = option(
         5.0,
         Kind.SECONDS,
-        "How long beyond graceful_timeout `stop` waits before it presses harder.",
+        "How long beyond drain_delay and graceful_timeout `stop` waits before it presses harder.",
         why="the manager kills what is left at graceful_timeout, and reaping takes moments on a loaded machine",
         most=1e9,
     )

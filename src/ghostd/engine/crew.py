@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from ghostd.core.events import BoardRead, Event, Exit, Exited, Left, Readied
+from ghostd.core.events import BoardRead, Event, Exited, Left, Readied, Worn
+from ghostd.exits import Exit
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import FOR_EVER, LEAVING, READY, Board
+from ghostd.linux.board import FOR_EVER, LEAVING, READY, WORN, Board
 from ghostd.linux.child import Child, decode
 
 if TYPE_CHECKING:
@@ -89,18 +90,19 @@ class Crew:
 
     # ── gathering ──
     def read_bell(self, now: float) -> Iterable[Event]:
-        """Somebody rang: who is ready, who leaves?"""
-        cells = self._board.read_all()
+        """Somebody rang: who is ready, who leaves, who is worn?"""
+        states = self._board.read_states()
         for member in self._members.values():
-            yield from self._state_of(member, cells[member.seat][2], now)
+            if states[member.seat] != member.seen:
+                yield from self._state_of(member, states[member.seat], now)
 
     def read_board(self, now: float) -> BoardRead:
-        """The last beat of everybody."""
+        """The last beat of everybody, and what is in hand."""
         cells = {}
-        words = self._board.read_all()
+        moments, counts = self._board.read_all(), self._board.read_counts()
         for spirit, member in self._members.items():
-            beat, busy_until, _ = words[member.seat]
-            cells[spirit] = _believed(beat), _believed(busy_until)
+            beat, busy_until, _ = moments[member.seat]
+            cells[spirit] = _believed(beat), _believed(busy_until), *counts[member.seat]
         return BoardRead(cells, now)
 
     def fresh_pids(self) -> list[int]:
@@ -142,11 +144,13 @@ class Crew:
 
     def _state_of(self, member: Member, state: int, now: float) -> Iterable[Event]:
         told = state & ~member.seen
-        member.seen |= state & (READY | LEAVING)
+        member.seen |= state & (READY | LEAVING | WORN)
         if told & READY:
             yield Readied(member.spirit, now)
         if told & LEAVING:
             yield Left(member.spirit, now)
+        if told & WORN:
+            yield Worn(member.spirit, now)
 
 
 def _believed(moment: float) -> float:

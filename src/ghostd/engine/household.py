@@ -19,7 +19,7 @@ from ghostd.linux import fds, inbox, process
 from ghostd.linux.board import Board, Doorbell
 from ghostd.linux.child import unblocking_signals
 from ghostd.linux.life import LifePipe
-from ghostd.record import Frozen
+from ghostd.record import Frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ghostd.core.events import Event
     from ghostd.core.policy import Policy
+    from ghostd.core.snapshot import Snapshot
     from ghostd.engine.echo import Echo
     from ghostd.engine.launch import Birth
     from ghostd.linux.inbox import Inbox
@@ -64,6 +65,8 @@ class Household:
     def __init__(self, setup: Setup) -> None:
         self._closing = ExitStack()
         self.pid = os.getpid()
+        # Two ghosts with the same options do not do the same at the same moment.
+        self.policy = replace(setup.policy, jitter_seed=setup.policy.jitter_seed or os.getpid())
         open_now = fds.census()
         self.inherited = set(open_now)  # the user's descriptors: spirits get these, and no others of the manager
         _warn_of_connections(setup, open_now)
@@ -87,7 +90,7 @@ class Household:
         signals = Signals(setup.inbox, setup.duties, self.crew.read_unwatched, foreground=setup.foreground)
         poller.watch(setup.inbox.fileno(), signals.gather)
         poller.watch(self.bell.fileno(), self._answer_bell)
-        pool = Pool(setup.policy, now())
+        pool = Pool(self.policy, now())
         self.manager = Manager(
             pool, self.crew, self.performer, poller, setup.hooks, pulse=setup.pulse, upkeep=setup.duties.upkeep
         )
@@ -97,6 +100,11 @@ class Household:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def snapshot(self) -> Snapshot:
+        """The pool as it is now, with what the spirits have written on the board."""
+        moment = now()
+        return self.manager.pool.snapshot(moment, self.crew.read_board(moment).cells)
 
     def close(self) -> None:
         """End what still lives, which is nothing after an orderly halt, and give everything back."""

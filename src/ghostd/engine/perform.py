@@ -11,7 +11,7 @@ import os
 import signal
 
 from ghostd.core import actions as do
-from ghostd.core.events import Event, Exit, Forked, ForkFailed
+from ghostd.core.events import Event, Forked, ForkFailed
 from ghostd.engine import words
 from ghostd.engine.clock import now
 from ghostd.errors import ExitCode, SystemFault, UserError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ghostd.engine.crew import Crew
     from ghostd.engine.launch import Launcher
+    from ghostd.exits import Exit
 
     Order = TypeVar("Order", do.Ask, do.Rouse, do.Kill, do.Bury, do.Abandon)
 

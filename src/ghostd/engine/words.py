@@ -14,7 +14,7 @@ from ghostd.hints import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Final
 
-    from ghostd.core.events import Exit
+    from ghostd.exits import Exit
 
 Line = tuple[str, str]  # level, text
 
@@ -25,6 +25,7 @@ NEWS: Final[dict[News, tuple[str, str]]] = {
     News.RELOADED: ("notice", "Reloaded"),
     News.RELOAD_FAILED: ("error", "Reload failed"),
     News.SCALED: ("notice", "Scaled"),
+    News.DRAINING: ("notice", "Draining"),
     News.HELD: ("warn", "Replacement waits"),
     News.FORK_FAILED: ("error", "Spirit could not be made"),
     News.CREDITED: ("warn", "Clock gap"),

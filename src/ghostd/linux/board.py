@@ -25,6 +25,7 @@ BUSY_UNTIL: Final = 1  # monotonic seconds until which silence is announced
 STATE: Final = 2  # the bits below, each set once by the spirit; none: it boots
 READY: Final = 1
 LEAVING: Final = 2
+WORN: Final = 4
 TEXT_BYTES: Final = 3  # how long the text is that the page holds
 IN_FLIGHT: Final = 4  # connections or requests in hand at this moment
 SERVED: Final = 5  # those that were finished, since the spirit began
@@ -72,6 +73,7 @@ class Board:
             self._back(seat + 1)
         words, at = self._chunks[seat // _CHUNK], seat % _CHUNK * WORDS
         words[at + BEAT] = words[at + BUSY_UNTIL] = words[at + STATE] = words[at + TEXT_BYTES] = 0
+        words[at + IN_FLIGHT] = words[at + SERVED] = 0
 
     def read(self, seat: int) -> Cell:
         """The seat's (beat, busy until, state): whatever its spirit wrote there, which may be anything."""
@@ -91,6 +93,20 @@ class Board:
     def read_in_hand(self, seat: int) -> int:
         """How many connections or requests the seat's spirit says that it has in hand."""
         return self._chunks[seat // _CHUNK][seat % _CHUNK * WORDS + IN_FLIGHT]
+
+    def read_states(self) -> list[int]:
+        """The state alone of each seat: what is read most often."""
+        states = [state for words in self._chunks for state in words[STATE::WORDS].tolist()]
+        del states[self._backed :]
+        return states
+
+    def read_counts(self) -> list[tuple[int, int]]:
+        """What is in flight and what was served, of each seat: whatever its spirit wrote there."""
+        counts: list[tuple[int, int]] = []
+        for words in self._chunks:
+            counts += zip(words[IN_FLIGHT::WORDS].tolist(), words[SERVED::WORDS].tolist(), strict=True)
+        del counts[self._backed :]
+        return counts
 
     def read_text(self, seat: int) -> str:
         """The text that the seat's spirit has left, which may be anything; empty when there is none."""

@@ -1,7 +1,7 @@
 """A spirit's voice: how it says that it is ready, that it lives, that it is busy, and that it leaves.
 
 It speaks by writing into its own page of the board, which nobody else writes. A beat is one store and makes no system
-call; only what the manager must hear at once (ready, leaving) rings the doorbell besides, and that happens once each.
+call; only what the manager must hear (ready, leaving, worn) rings the doorbell besides, and that happens once each.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE
+from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE, WORN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +29,11 @@ class Context:
         self._on_ready: list[Callable[[], None]] = []
         self._on_leaving: list[Callable[[], None]] = []
         self.tick: Callable[..., bool]
+        self.beat: Callable[..., bool]  # a tick that does not count as one
         self.ready: Callable[[], None]
         self.leave: Callable[[], None]
+        self.worn: Callable[[], None]
+        self.most_requests = 0  # after so many it is worn; 0: never. Whoever counts them says so
         self._is_leaving: Callable[[], bool]
         self._give_voice()
 
@@ -92,7 +95,7 @@ class Context:
 
     def _give_voice(self) -> None:
         """Make the functions of the voice: closures, as a local name is the cheapest thing to look at in a beat."""
-        words, moments, ring, listeners = self.page.words, self.page.moments, self._ring, self._on_leaving
+        moments, listeners, say = self.page.moments, self._on_leaving, _saying(self.page.words, self._ring)
         clock, beginnings = time.monotonic, self._on_ready
         told = leaving = plain = False  # plain: ready was told and nobody leaves, so that a beat is a store
 
@@ -115,18 +118,34 @@ class Context:
             while beginnings:
                 beginnings.pop(0)()
             told, plain = True, not leaving
-            words[STATE] |= READY
-            ring()
+            say(READY)
 
         def leave() -> None:
             nonlocal leaving, plain
             if leaving:
                 return
             leaving, plain = True, False
-            words[STATE] |= LEAVING
-            ring()
+            say(LEAVING)
             for call in listeners:
                 call()
 
-        self.tick, self.ready, self.leave = tick, ready, leave
+        self.tick = self.beat = tick
+        self.ready, self.leave, self.worn = ready, leave, lambda: say(WORN)
         self._is_leaving = lambda: leaving
+
+
+def _saying(words: memoryview[int], ring: Callable[[], None]) -> Callable[[int], None]:
+    """How to say one thing more of the state, and have the manager look; each once."""
+    said: set[int] = set()
+
+    def say(bit: int) -> None:
+        if bit in said:
+            return
+        said.add(bit)
+        while words[STATE] != (
+            state := sum(said)
+        ):  # again if more was said meanwhile: by a thread, or a signal's handler
+            words[STATE] = state
+        ring()
+
+    return say

@@ -30,5 +30,20 @@ class SpiritOptions(Frozen, kw_only=True):
         why="a collection in a spirit would else copy every page that holds an object",
     )
 
+    max_ticks: int = option(
+        0,
+        Kind.WHOLE,
+        "After how many calls of tick() a spirit is worn, and replaced by a new one; 0: never.",
+        why="only who runs code that leaks needs it",
+        most=10**18,
+    )
+    max_requests: int = option(
+        0,
+        Kind.WHOLE,
+        "After how many connections or requests that a server in it has answered a spirit is worn; 0: never.",
+        why="only who runs code that leaks needs it",
+        most=10**18,
+    )
+
     def __post_init__(self) -> None:
         check(self)

@@ -77,7 +77,7 @@ def _run_loop(
         loop = asyncio.get_running_loop()
 
         def beat() -> None:
-            context.tick(False)
+            context.beat()
             loop.call_later(interval, beat)
 
         context.judge()

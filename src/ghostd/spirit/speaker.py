@@ -30,9 +30,9 @@ class Speaker:
 
     def __init__(self, context: Context, page: Page, log: Log) -> None:
         self.log = log
-        self.tick: Callable[[], bool] = context.tick
+        self.tick: Callable[[], bool] = context.beat  # max_ticks is for those who count their own
         self.when_leaving = context.when_leaving
-        self.took, self.gave = _counting(page.words)
+        self.took, self.gave = _counting(page.words, context.most_requests, context.worn)
         self._context = context
         self._moments = page.moments
 
@@ -53,8 +53,10 @@ class Speaker:
         self._moments[BUSY_UNTIL] = before
 
 
-def _counting(words: memoryview[int]) -> tuple[Callable[[], None], Callable[[], None]]:
-    """How to count one that begins, and one that is done."""
+def _counting(
+    words: memoryview[int], most: int, worn: Callable[[], None]
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """How to count one that begins, and one that is done; after ``most`` of them the spirit is worn."""
     lock = Lock()  # two threads that count at once must both count
     in_flight = served = 0
 
@@ -70,5 +72,7 @@ def _counting(words: memoryview[int]) -> tuple[Callable[[], None], Callable[[], 
             in_flight -= 1
             served += 1
             words[IN_FLIGHT], words[SERVED] = in_flight, served
+        if served >= most > 0:
+            worn()
 
     return took, gave

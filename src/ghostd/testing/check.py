@@ -50,7 +50,8 @@ class Checker:
             fact.Left: self._left,
             fact.BoardRead: self.ledger.heard,
             fact.Exited: self._exited,
-            fact.StopAsked: lambda event, now: self.endings.stop(now, graceful=event.graceful),
+            fact.Worn: self.ledger.worn,
+            fact.StopAsked: self._stopped,
             fact.ReloadAsked: lambda _event, _now: self.generations.ask(),
             fact.ScaleAsked: self._scaled,
             fact.Continued: lambda _event, _now: None,  # counted in ``told``
@@ -90,13 +91,15 @@ class Checker:
         stopping, ready = self.endings.stopping, self.ledger.count(Phase.READY)
         demand(not self.ledger.ended, Promise.BURIAL, self.ledger.ended)
         if self._spawned:
-            self._check_room()
+            self._check_room(now)
+        if stopping and not self.endings.serves(now):
+            demand(not self.ledger.count(*ASKABLE), Promise.DRAIN, "somebody was not asked to leave")
         self.was_whole = self.was_whole or (ready >= self.wanted and not stopping)
-        self.endings.settle()
+        self.endings.settle(now)
         self.generations.settle(can_begin=self.was_whole and not stopping)
         self.pace.settle(now, ready, ends=stopping)
 
-    def counted(self, tally: Tally) -> None:
+    def counted(self, tally: Tally, now: float) -> None:
         """The pool has counted its spirits."""
         coming = ready = stale = old = leaving = 0
         wanted = self.generations.wanted
@@ -108,6 +111,8 @@ class Checker:
                 leaving += 1
             elif phase is Phase.BOOTING or phase is Phase.SPAWNING:
                 coming, stale = coming + mine, stale + (not mine)
+        if tally.old - old == 1 and self._worn(now):
+            ready, old = ready - 1, tally.old  # it is being replaced
         books = (coming, ready, stale, old, leaving)
         if (tally.coming, tally.ready, tally.stale, tally.old, tally.leaving) != books:
             raise Violation(Promise.COUNTS, f"{tally}, but there are {books}")
@@ -129,7 +134,7 @@ class Checker:
         if by <= now and self._read and not acted:
             raise Violation(Promise.PROGRESS, f"deadline {by} again at {now}")
         if not self.ledger.awaits:
-            self.endings.check_bound(by)
+            self.endings.check_bound(by, now)
 
     def agrees(self, snapshot: Snapshot, *, barren: bool) -> None:
         """The snapshot says what the books say, and no pool is called barren that has a ready spirit."""
@@ -172,6 +177,10 @@ class Checker:
         if not (self.was_whole or was_ready or self.endings.stopping):
             self.endings.fail(now, life)
 
+    def _stopped(self, event: fact.StopAsked, now: float) -> None:
+        delay = self.policy.drain_delay if self.was_whole else 0.0
+        self.endings.stop(now, graceful=event.graceful, delay=delay)
+
     def _scaled(self, event: fact.ScaleAsked, now: float) -> None:
         if not self.endings.stopping:
             to = min(max(self.wanted + event.by if event.to is None else event.to, 0), MOST_SPIRITS)
@@ -182,19 +191,25 @@ class Checker:
     # ── actions ──
     def _spawn(self, order: do.Spawn, now: float) -> None:
         wanted = self.generations.wanted
-        demand(not self.endings.stopping, Promise.BOOT if self.endings.failed else Promise.STOP_FIRST, order)
+        goes_on = not self.endings.stopping or self.endings.serves(now)
+        demand(goes_on, Promise.BOOT if self.endings.failed else Promise.STOP_FIRST, order)
         demand(order.generation == wanted, Promise.GENERATION, order)
         self.ledger.enter(order, now)
         self._spawned = True
 
-    def _check_room(self) -> None:
+    def _check_room(self, now: float) -> None:
         spare, wanted, living = self.policy.spare, self.wanted, self.ledger.count(*COUNTED)
         if living > wanted + spare:
             raise Violation(Promise.ROOM, f"{living} living, {wanted} wanted, {spare} spare")
         if self.generations.fallback is None and not any(map(self._is_stale, self.ledger.lives.values())):
-            most = wanted + min(self.ledger.count(Phase.LEAVING), spare)
+            most = wanted + min(self.ledger.count(Phase.LEAVING) + bool(self._worn(now)), spare)
             if living > most:
                 raise Violation(Promise.REST, f"{living} living, {wanted} wanted, at most {most}")
+
+    def _worn(self, now: float) -> list[Life]:
+        """Those that may be replaced though they work and their generation is wanted."""
+        lives = self.ledger.lives.values()
+        return [one for one in lives if one.worn_at <= now and one.phase is Phase.READY and not self._is_stale(one)]
 
     def _is_stale(self, life: Life) -> bool:
         return life.generation != self.generations.wanted and life.phase in SERVING
@@ -202,17 +217,29 @@ class Checker:
     def _ask(self, order: do.Ask, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
         demand(life.phase in ASKABLE, Promise.LADDER, (order, life))
-        stopping = self.endings.stopping
-        demand(stopping == (order.reason is Reason.STOP), Promise.LADDER, (order, life))
+        ends = self.endings.stopping and not self.endings.serves(now)
+        is_last = order.reason is Reason.STOP
+        demand(ends == is_last, Promise.DRAIN if is_last else Promise.LADDER, (order, life))
         if order.reason in (Reason.RELOAD, Reason.RELOAD_FAILED):
             demand(self._is_stale(life), Promise.RELOAD, (order, life))
-        if life.phase is Phase.READY and not stopping:
+        if order.reason is Reason.RECYCLED:
+            self._check_recycled(order, life, now)
+        if life.phase is Phase.READY and not ends:
             left, wanted = self.ledger.count(Phase.READY) - 1, self.wanted
+            self.was_whole = self.was_whole or left >= wanted - 1
             may_dip = self.policy.spare == 0 and order.reason is not Reason.SURPLUS
             if left < (wanted - 1 if may_dip else wanted):
                 raise Violation(Promise.CAPACITY, f"{order} leaves {left} ready of {wanted}: {life}")
         self.ledger.move(life, Phase.LEAVING, now, self.policy.graceful_timeout)
         self.pace.fresh(now)
+
+    def _check_recycled(self, order: do.Ask, life: Life, now: float) -> None:
+        age, least = now - life.born, self.policy.max_lifetime * (1.0 - self.policy.recycle_jitter)
+        by_age = self.policy.max_lifetime > 0.0 and age >= least - _SLACK
+        demand(life in self._worn(now) and (by_age or life.has_said_worn), Promise.RECYCLE, (order, life, now))
+        gone = [one for one in self.ledger.lives.values() if one.is_recycled and one.phase is Phase.LEAVING]
+        demand(not gone and self.generations.fallback is None, Promise.RECYCLE, (order, gone))
+        life.is_recycled = True
 
     def _rouse(self, order: do.Rouse, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
@@ -252,6 +279,7 @@ class Checker:
     def _announce(self, order: do.Announce, now: float) -> None:
         match order.news:
             case News.RELOADING:
+                demand(not self.endings.stopping, Promise.STOP_FIRST, order)
                 self._renew(now)
                 self.was_whole = self.was_whole or self.ledger.count(Phase.READY) >= self.wanted
                 self.generations.begin(was_whole=self.was_whole)

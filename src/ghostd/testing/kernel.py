@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from ghostd.core.events import Exit
+from ghostd.exits import Exit
 
 FOREVER: Final = math.inf
 _PIDS_FROM: Final = 300  # as on Linux; small and taken anew at once, so that a stale pid hits somebody else

@@ -6,13 +6,16 @@ not in the other. What cannot be entered breaks a promise at once.
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ghostd.core import actions as do
 from ghostd.core import events as fact
 from ghostd.core.phases import Generation, Phase, SpiritId
 from ghostd.core.policy import Policy
 from ghostd.testing.promises import Promise, Violation, demand
+
+if TYPE_CHECKING:
+    from ghostd.exits import Exit
 
 # Tuples, not sets: a member is found by identity, which is several times faster than by the hash of an Enum.
 ASKABLE: Final = (Phase.READY, Phase.BOOTING)
@@ -35,6 +38,9 @@ class Life:
     born: float = 0.0
     beat: float = 0.0  # the last one that the pool was told of
     busy_until: float = 0.0  # likewise
+    worn_at: float = math.inf  # from when on it may be replaced
+    has_said_worn: bool = False
+    is_recycled: bool = False  # asked because it was worn
 
 
 class Ledger:
@@ -43,7 +49,7 @@ class Ledger:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.lives: dict[SpiritId, Life] = {}
-        self.ended: dict[SpiritId, fact.Exit] = {}  # told to the pool in this batch, and not buried yet
+        self.ended: dict[SpiritId, Exit] = {}  # told to the pool in this batch, and not buried yet
         self.births = self.burials = 0
         self.given = 0.0  # credit, in seconds, summed up
         self._gaps: list[tuple[float, float]] = []  # what that was given for
@@ -83,6 +89,7 @@ class Ledger:
         """Its process exists."""
         life = self.lives[event.spirit]
         life.born = event.at
+        life.worn_at = min(life.worn_at, event.at + self.policy.worn_after(event.spirit))
         self.births += 1
         self.move(life, Phase.BOOTING, event.at, self.policy.boot_timeout)
 
@@ -97,7 +104,7 @@ class Ledger:
     def heard(self, event: fact.BoardRead, now: float) -> None:
         """The board was read."""
         lives, silence, working = self.lives, self.policy.silence, Phase.READY
-        for spirit, (beat, busy_until) in event.cells.items():
+        for spirit, (beat, busy_until, _, _) in event.cells.items():
             life = lives.get(spirit)
             if life is None:
                 continue
@@ -109,6 +116,12 @@ class Ledger:
                 life.beat = last
                 life.mark = self._given_by(last)
             life.due = max(life.beat + silence, busy_until)
+
+    def worn(self, event: fact.Worn, now: float) -> None:
+        """It has said that it has done its share."""
+        life = self.lives.get(event.spirit)
+        if life is not None:
+            life.worn_at, life.has_said_worn = min(life.worn_at, now), True
 
     def exited(self, event: fact.Exited, now: float) -> Phase:
         """Its process has ended; returns the phase in which that was."""

@@ -19,6 +19,7 @@ from ghostd.core.policy import Policy
 from ghostd.core.roster import Tally
 from ghostd.core.snapshot import Snapshot
 from ghostd.errors import GhostdError
+from ghostd.exits import Exit
 from ghostd.testing.check import Checker
 from ghostd.testing.kernel import FOREVER, Kernel
 from ghostd.testing.promises import Promise, Violation, demand
@@ -189,7 +190,8 @@ class Manager:
             self._look(events, now)
         self._rung = False
         if self.pool.wants_board(now) or (self.weather.reads and self.random.random() < self.weather.reads):
-            events.append(fact.BoardRead({s.spirit: (s.beat, s.busy_until) for s in self.spirits.values()}, now))
+            cells = {s.spirit: (s.beat, s.busy_until, s.pid % 2, 0) for s in self.spirits.values()}
+            events.append(fact.BoardRead(cells, now))
         if len(events) > 1:
             self.random.shuffle(events)
         if self._outcomes:
@@ -211,6 +213,9 @@ class Manager:
             if spirit.told is State.BOOTING and (spirit.state is State.READY or self.random.random() < 0.5):
                 events.append(fact.Readied(spirit.spirit, now))
                 spirit.told = State.READY
+            if spirit.worn and not spirit.told_worn:
+                events.append(fact.Worn(spirit.spirit, now))
+                spirit.told_worn = True
             if spirit.state is State.LEAVING and spirit.told is not State.LEAVING:
                 events.append(fact.Left(spirit.spirit, now))
                 spirit.told = State.LEAVING
@@ -231,7 +236,7 @@ class Manager:
             raise Violation(Promise.SOUND, repr(error)) from error
         self.history += [(now, action) for action in actions]
         checker.ordered(actions, now)
-        checker.counted(tally)
+        checker.counted(tally, now)
         checker.settled(deadline, now, acted=bool(actions))
         if snapshot is not None:
             checker.agrees(snapshot, barren=self.pool.is_barren)
@@ -284,7 +289,7 @@ class Manager:
         unburied = set(self.spirits) - set(self.checker.ledger.lives)
         demand(not unburied, Promise.BURIAL, unburied)
         late: list[fact.Event] = [fact.StopAsked(graceful=False, at=now), fact.ReloadAsked(now)]
-        late += [fact.Exited(spirit, fact.Exit(signal=signal.SIGKILL), now) for spirit in self.spirits]
+        late += [fact.Exited(spirit, Exit(signal=signal.SIGKILL), now) for spirit in self.spirits]
         demand(not self.pool.handle(late, now), Promise.HALT, "orders after the end")
 
     def _no_spirit(self, spirit: SpiritId, generation: Generation) -> Spirit:

@@ -56,6 +56,9 @@ def draw_policy(random: Random) -> Policy:
         backoff_most=0.1 + seconds(10.0),
         intensity=random.choice((1, 2, 5, 20)),
         intensity_period=0.1 + seconds(100.0),
+        max_lifetime=0.0 if random.random() < 0.7 else 1.0 + seconds(500.0),
+        recycle_jitter=random.choice((0.0, 0.2, 1.0)),
+        drain_delay=0.0 if random.random() < 0.5 else seconds(20.0),
         give_up_after=0.0 if random.random() < 0.8 else 0.5 + seconds(60.0),
         jitter_seed=int(random.random() * 1000),
     )

@@ -63,8 +63,8 @@ class Endings:
         self.policy = policy
         self.stopping = self.at_once = self.halted = False
         self.pressed = False  # a stop at once was asked for
+        self.asked_at = self.drain_at = math.inf  # when a graceful one was asked for, and asks spirits to leave
         self.code = ExitCode.OK
-        self.began = 0.0
         self._by = math.inf
         self._told: bool | None = None  # graceful, as the pool has said it
         self._cause: object = None
@@ -74,20 +74,25 @@ class Endings:
         """Whether the pool has to end because its spirits do not come up."""
         return self.code is ExitCode.BOOT_FAILED
 
-    def stop(self, now: float, *, graceful: bool) -> None:
-        """A stop was asked for; only a step from graceful to at once changes anything later."""
-        if not self.stopping:
-            self.stopping, self.began = True, now
-            self._by = now + self.policy.graceful_timeout + 1.0
+    def stop(self, now: float, *, graceful: bool, delay: float) -> None:
+        """A stop was asked for; a second time cuts the delay short, and one at once cuts everything short."""
+        if not self.stopping or self.asked_at < now < self.drain_at:
+            delay = 0.0 if self.stopping else delay
+            self.stopping, self.asked_at, self.drain_at = True, now, now + delay
+            self._by = now + delay + self.policy.graceful_timeout + 1.0
         if not graceful:
             self.at_once = self.pressed = True
             self._by = min(self._by, now + 1.0)
+
+    def serves(self, now: float) -> bool:
+        """Whether spirits are still made and kept."""
+        return not self.at_once and now < self.drain_at
 
     def fail(self, now: float, cause: object) -> None:
         """The pool has to give up: at once, but who is silent has its time to say why."""
         self.stopping = self.at_once = True
         self.code, self._cause = ExitCode.BOOT_FAILED, cause
-        self.began, self._by = now, now + self.policy.silent_timeout + 1.0
+        self.drain_at, self._by = now, now + self.policy.silent_timeout + 1.0
 
     def give(self, seconds: float) -> None:
         """The manager did not run."""
@@ -101,21 +106,24 @@ class Endings:
             self.fail(now, "no spirit stays alive")
         demand(self.stopping, Promise.CODE, (order, "without a reason"))
         demand(self._told is not order.graceful, Promise.CODE, (order, "again"))
+        demand(not self.serves(now), Promise.DRAIN, (order, "too soon"))
         self._told = order.graceful
 
-    def settle(self) -> None:
+    def settle(self, now: float) -> None:
         """At the end of a batch: what has to end has begun to."""
-        if self.stopping and not self.halted:
+        if self.stopping and not self.halted and not self.serves(now):
             promise = Promise.BOOT if self.failed else Promise.STOP_BOUND
             demand(self._told is (not self.at_once), promise, ("not begun", self._cause))
 
     def is_late(self, truth: Truth, now: float) -> bool:
         """Whether the limit of a graceful stop is over."""
         graceful = self.stopping and not self.at_once
-        return graceful and truth.ran(self.began, now) >= self.policy.graceful_timeout - _SLACK
+        return graceful and truth.ran(self.drain_at, now) >= self.policy.graceful_timeout - _SLACK
 
-    def check_bound(self, next_call: float) -> None:
+    def check_bound(self, next_call: float, now: float) -> None:
         """The pool, not at its end yet, wants to be called again then."""
+        if self.stopping and self.serves(now) and next_call > self.drain_at:
+            raise Violation(Promise.DRAIN, f"sleeps until {next_call}, past {self.drain_at}")
         if self.stopping and next_call > self._by:
             raise Violation(Promise.STOP_BOUND, f"goes on until {next_call}, limit is {self._by}")
 

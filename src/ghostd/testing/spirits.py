@@ -10,9 +10,9 @@ from enum import IntEnum
 from random import Random
 from typing import Final
 
-from ghostd.core.events import Exit
 from ghostd.core.phases import SpiritId
 from ghostd.core.policy import Policy
+from ghostd.exits import Exit
 from ghostd.testing.kernel import FOREVER, Kernel, Process
 
 _SIGSEGV: Final = 11
@@ -43,6 +43,7 @@ class Mood:
     ignores_quit: float = 0.0
     finishes_slowly: float = 0.0
     is_busy: float = 0.0
+    wears: float = 0.0
 
 
 SOUND: Final = Mood()
@@ -57,6 +58,7 @@ FAIR: Final = Mood(
     ignores_quit=0.05,
     finishes_slowly=0.1,
     is_busy=0.1,
+    wears=0.2,
 )
 BAD: Final = Mood(
     boots_slowly=0.1,
@@ -69,6 +71,7 @@ BAD: Final = Mood(
     ignores_quit=0.4,
     finishes_slowly=0.3,
     is_busy=0.2,
+    wears=0.4,
     dies_booting=0.05,
     never_ready=0.05,
 )
@@ -86,6 +89,7 @@ class Habits:
     dies_after: float = FOREVER  # seconds from its fork
     hangs_after: float = FOREVER  # seconds from ready; likewise below
     leaves_after: float = FOREVER
+    wears_after: float = FOREVER
     period: float = FOREVER  # a beat every so many seconds, or up to twice as often
     finish: float = 0.0  # seconds from the request to quit to its end
     busy: float = 0.0  # the chance at a beat to ask not to be judged for a while
@@ -109,6 +113,8 @@ class Spirit(Process):
         "spirit",
         "state",
         "told",
+        "told_worn",
+        "worn",
     )
 
     def __init__(
@@ -124,9 +130,11 @@ class Spirit(Process):
         self.state = State.BOOTING
         self.beat = 0.0
         self.busy_until = 0.0
+        self.worn = False
         # the truth
         self.forked_at = kernel.now
         self.told = State.BOOTING  # what the manager has seen of ``state``
+        self.told_worn = False  # and of ``worn``
         self.hung = False
         self.liar = False
 
@@ -146,6 +154,12 @@ class Spirit(Process):
         """It finishes what it has in hand and leaves."""
         if self.state is not State.LEAVING:
             self.state = State.LEAVING
+            self.ring(self)
+
+    def say_worn(self) -> None:
+        """It has done its share."""
+        if not self.worn:
+            self.worn = True
             self.ring(self)
 
     def say_busy(self, seconds: float) -> None:
@@ -188,6 +202,8 @@ class Spirit(Process):
             after(habits.hangs_after, self.hang, self)
         if habits.leaves_after < FOREVER:
             after(habits.leaves_after, self._leave, self)
+        if habits.wears_after < FOREVER:
+            after(habits.wears_after, self._wear, self)
 
     def _tick(self) -> None:
         if self.hung:
@@ -208,6 +224,10 @@ class Spirit(Process):
         self.beat = self.random.choice((0.0, self.kernel.now * 2.0, _FAR_FUTURE, self.beat))
         self.busy_until = self.random.choice((0.0, _FAR_FUTURE, self.kernel.now + 1.0))
 
+    def _wear(self) -> None:
+        if not self.hung:
+            self.say_worn()
+
     def _leave(self) -> None:
         if not self.hung and self.state is not State.LEAVING:
             self.say_leaving()
@@ -224,7 +244,7 @@ def draw_habits(random: Random, mood: Mood, policy: Policy) -> Habits:
     """Roll the dice for one spirit."""
     roll = random.random
     boot = 0.02 + 0.1 * roll()
-    dies_after = hangs_after = leaves_after = FOREVER
+    dies_after = hangs_after = leaves_after = wears_after = FOREVER
     life = policy.silence * 20.0  # the scale of what happens in the middle of a life
     if mood.never_ready and roll() < mood.never_ready:
         boot = FOREVER
@@ -242,6 +262,8 @@ def draw_habits(random: Random, mood: Mood, policy: Policy) -> Habits:
         leaves_after = life * roll() * roll()
         if mood.leaves_unseen and roll() < mood.leaves_unseen:
             leaves_after = 0.0
+    if mood.wears and roll() < mood.wears:
+        wears_after = life * roll() * roll()
     finish = (
         policy.graceful_timeout * 1.5 * roll()
         if mood.finishes_slowly and roll() < mood.finishes_slowly
@@ -252,6 +274,7 @@ def draw_habits(random: Random, mood: Mood, policy: Policy) -> Habits:
         dies_after=dies_after,
         hangs_after=hangs_after,
         leaves_after=leaves_after,
+        wears_after=wears_after,
         period=policy.silence * (0.2 + 0.79 * roll()),
         finish=FOREVER if mood.ignores_quit and roll() < mood.ignores_quit else finish,
         busy=mood.is_busy * 0.5 if mood.is_busy and roll() < mood.is_busy else 0.0,

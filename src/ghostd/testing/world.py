@@ -144,8 +144,20 @@ class World:
         snapshot = manager.pool.snapshot(self.kernel.now)
         there = [(view.phase, view.generation) for view in snapshot.spirits if view.phase is not Phase.LOST]
         whole = snapshot.state is State.WHOLE and there == [(Phase.READY, snapshot.generation)] * snapshot.wanted
+        if manager.policy.max_lifetime:  # somebody may be under way at any time
+            there = [one for one in there if one != (Phase.READY, snapshot.generation)]
+            whole = snapshot.ready >= snapshot.wanted - (manager.policy.spare == 0) and len(there) <= 2
         demand(whole, Promise.WHOLE, f"{snapshot} after {self._bound():.1f} s without a fault")
+        lives = manager.checker.ledger.lives.values()
+        worn = [one for one in lives if one.phase is Phase.READY and one.worn_at < self.kernel.now - self._rotation()]
+        demand(not worn, Promise.RECYCLE, f"{worn} were not replaced")
         self._end()
+
+    def _rotation(self) -> float:
+        """Seconds within which each spirit that is worn has been replaced, one after the other."""
+        policy = self.manager.policy
+        leave = policy.graceful_timeout + policy.kill_timeout + _GOOD_BOOT
+        return len(self.manager.checker.ledger.lives) * (leave + policy.backoff_most + _GOOD_BOOT)
 
     def _bound(self) -> float:
         """Seconds within which a pool that nothing more is done to must be whole.
@@ -161,7 +173,7 @@ class World:
         rounds = 1 + math.ceil(living / max(policy.spare, 1))
         reload = rounds * (leave + _GOOD_BOOT) + found
         waits = 2.0 * policy.backoff_most + policy.intensity_period
-        return 3.0 * gap + 2.0 * found + leave + waits + 3.0 * reload
+        return 3.0 * gap + 2.0 * found + leave + waits + 3.0 * reload + self._rotation()
 
 
 def _line(at: float, what: object) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 from ghostd.core import actions as do
 from ghostd.core import events as fact
 from ghostd.core.actions import Action, News
-from ghostd.core.events import BoardRead, Event, Exit
+from ghostd.core.events import BoardRead, Event
 from ghostd.core.phases import Generation, SpiritId
 from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
+from ghostd.exits import Exit
 
 CLEAN = Exit(code=0)
 FAILED = Exit(code=1)
@@ -56,10 +57,20 @@ def exited(spirit: int, at: float, exit_: Exit = CLEAN) -> fact.Exited:
     return fact.Exited(SpiritId(spirit), exit_, at)
 
 
-def read(at: float, beats: dict[int, float] | None = None, busy: dict[int, float] | None = None) -> BoardRead:
-    """The board at a moment: the last beat of each spirit, and until when some are busy."""
-    until = busy or {}
-    return BoardRead({SpiritId(s): (last, until.get(s, 0.0)) for s, last in (beats or {}).items()}, at)
+def read(
+    at: float,
+    beats: dict[int, float] | None = None,
+    busy: dict[int, float] | None = None,
+    in_flight: dict[int, int] | None = None,
+) -> BoardRead:
+    """The board at a moment: the last beat of each spirit, until when some are busy, and what some have in hand."""
+    until, hands = busy or {}, in_flight or {}
+    cells = {SpiritId(s): (last, until.get(s, 0.0), hands.get(s, 0), 0) for s, last in (beats or {}).items()}
+    return BoardRead(cells, at)
+
+
+def worn(spirit: int, at: float = 0.0) -> fact.Worn:
+    return fact.Worn(SpiritId(spirit), at)
 
 
 def stop(at: float, *, graceful: bool = True) -> fact.StopAsked:

@@ -3,11 +3,12 @@
 import pytest
 
 from ghostd.core.actions import Announce, Bury, Finish, Halt, Kill, News, Reason, Spawn
-from ghostd.core.events import Exit, ReloadAsked, ScaleAsked
+from ghostd.core.events import ReloadAsked, ScaleAsked
 from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
 from ghostd.core.snapshot import State
 from ghostd.errors import ExitCode
+from ghostd.exits import Exit
 from tests.unit.core.drive import (
     BY_KILL,
     CLEAN,

@@ -43,7 +43,7 @@ def test_the_ancestor_s_numbers_are_kept(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_number_is_an_option_with_help_a_reason_and_a_limit(name: str) -> None:
     option = OPTIONS[name]
-    assert option.kind in (Kind.SECONDS, Kind.WHOLE)
+    assert option.kind in (Kind.SECONDS, Kind.NUMBER, Kind.WHOLE)
     assert option.help.endswith(".")
     assert option.why
     assert not math.isinf(option.most) or name == "jitter_seed"

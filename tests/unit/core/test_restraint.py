@@ -8,13 +8,14 @@ from ghostd.core.restraint import Restraint
 
 def test_no_fork_is_tried_until_the_wait_is_over_and_then_one() -> None:
     restraint = Restraint(Policy())
-    assert restraint.forks_allowed(1.0) is None
+    assert restraint.allowed(7, 1.0) == 7
     wait = restraint.fork_failed(1.0)
     assert wait is not None
-    assert restraint.forks_allowed(1.0 + wait / 2) == 0
-    assert restraint.forks_allowed(1.0 + wait) == 1
+    assert restraint.allowed(7, 1.0 + wait / 2) == 0
+    assert restraint.allowed(7, 1.0 + wait) == 1
+    assert restraint.allowed(0, 1.0 + wait) == 0
     restraint.fork_succeeded()
-    assert restraint.forks_allowed(1.0) is None
+    assert restraint.allowed(7, 1.0) == 7
 
 
 def test_failures_of_one_batch_count_once() -> None:

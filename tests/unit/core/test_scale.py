@@ -5,7 +5,7 @@ import pytest
 from ghostd.core.actions import Announce, Ask, News, Reason, Spawn
 from ghostd.core.events import ScaleAsked
 from ghostd.core.phases import SpiritId
-from tests.unit.core.drive import exited, forked, news, of, pool, read, readied, settle, whole
+from tests.unit.core.drive import exited, forked, news, of, pool, read, readied, settle, whole, worn
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,17 @@ def test_of_too_many_the_idle_go_before_the_busy() -> None:
     made = whole(2)
     board = read(28.0, {1: 27.0, 2: 27.0}, {2: 500.0})
     assert of(Ask, made.handle([ScaleAsked(28.0, to=1), board], 28.0)) == [1]
+
+
+def test_of_too_many_those_with_nothing_in_hand_go_before_those_with_something() -> None:
+    made = whole(3)
+    board = read(28.0, {1: 27.0, 2: 27.0, 3: 27.0}, in_flight={3: 1, 2: 7})
+    assert of(Ask, made.handle([ScaleAsked(28.0, to=1), board], 28.0)) == [1, 3]
+
+
+def test_of_too_many_the_worn_go_before_the_others() -> None:
+    made = whole(3, spare=0)
+    assert of(Ask, made.handle([worn(2, 28.0), ScaleAsked(28.0, to=2)], 28.0)) == [2]
 
 
 def test_whose_fork_is_under_way_goes_when_it_is_there() -> None:

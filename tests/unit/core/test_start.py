@@ -4,7 +4,7 @@ from ghostd.core.actions import Announce, Bury, News, Reason, Spawn
 from ghostd.core.phases import Generation, Phase, SpiritId
 from ghostd.core.snapshot import State
 from ghostd.errors import ExitCode
-from tests.unit.core.drive import BY_KILL, FAILED, due, exited, forked, news, of, pool, readied, stop, whole
+from tests.unit.core.drive import BY_KILL, FAILED, due, exited, forked, news, of, pool, read, readied, stop, whole
 
 
 def test_the_first_call_orders_the_first_spirits() -> None:
@@ -124,6 +124,14 @@ def test_age_and_silence_count_from_the_fork_and_the_last_beat() -> None:
     made.handle([readied(1, 6.0)], 6.0)
     (seen,) = made.snapshot(9.0).spirits
     assert (seen.age, seen.silence) == (4.0, 3.0)
+
+
+def test_a_snapshot_tells_what_spirits_have_written_where_the_board_was_read_for_it() -> None:
+    made = whole(2)
+    board = read(12.0, {1: 11.0, 2: 1e9}, in_flight={1: 3})
+    seen = made.snapshot(12.0, board.cells).spirits
+    assert [(one.silence, one.in_flight, one.served) for one in seen] == [(1.0, 3, 0), (0.0, 0, 0)]
+    assert [one.silence for one in made.snapshot(12.0).spirits] == [0.0, 0.0], "nothing is remembered of it"
 
 
 def test_a_snapshot_is_frozen() -> None:

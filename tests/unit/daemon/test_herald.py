@@ -149,6 +149,7 @@ def test_an_init_system_that_is_gone_wakes_nobody(tmp_path: Path) -> None:
 
 def test_the_limits_are_those_of_the_options() -> None:
     assert Limits.of(Policy(boot_timeout=30.0, graceful_timeout=60.0), DaemonOptions()) == Limits(35.0, 100.0, 65.0)
+    assert Limits.of(Policy(drain_delay=7.0, graceful_timeout=60.0), DaemonOptions()).stop == 72.0
     assert Limits.of(Policy(), DaemonOptions(start_timeout=400.0)).start == 400.0
 
 

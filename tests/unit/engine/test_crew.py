@@ -10,11 +10,24 @@ from functools import partial
 import pytest
 
 from ghostd.core.actions import Reason, Spawn
-from ghostd.core.events import Exited, Left, Readied
+from ghostd.core.events import Exited, Left, Readied, Worn
 from ghostd.core.phases import Generation, SpiritId
 from ghostd.engine.crew import Crew
 from ghostd.engine.sources import Poller
-from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE, WORDS, Board, Page
+from ghostd.linux.board import (
+    BEAT,
+    BUSY_UNTIL,
+    FOR_EVER,
+    IN_FLIGHT,
+    LEAVING,
+    READY,
+    SERVED,
+    STATE,
+    WORDS,
+    WORN,
+    Board,
+    Page,
+)
 
 NOW = 1000.0
 
@@ -70,13 +83,13 @@ def test_beats_are_read_as_the_moments_that_were_written(household: Household) -
     household.spawn(0, _says(at, at + 2.5))
     household.spawn(1, _says(0.0))
     read = household.crew.read_board(NOW)
-    assert read.cells == {SpiritId(0): (at, at + 2.5), SpiritId(1): (0.0, 0.0)}
+    assert read.cells == {SpiritId(0): (at, at + 2.5, 0, 0), SpiritId(1): (0.0, 0.0, 0, 0)}
 
 
 @pytest.mark.parametrize("lie", [math.nan, -math.nan, math.inf, -math.inf, -1.0, 1e300, FOR_EVER * 2, -5e-324])
 def test_what_is_no_moment_says_nothing(household: Household, lie: float) -> None:
     household.spawn(0, _says(lie, lie))
-    assert household.crew.read_board(NOW).cells == {SpiritId(0): (0.0, 0.0)}
+    assert household.crew.read_board(NOW).cells == {SpiritId(0): (0.0, 0.0, 0, 0)}
     assert household.crew.fresh_pids() == []
 
 
@@ -85,11 +98,11 @@ def test_whatever_bits_are_on_a_page_a_moment_is_between_never_and_for_ever(hous
     for serial in range(40):
         bits = [chance.getrandbits(64) for _ in range(WORDS)]
         household.spawn(serial, partial(_scribble, bits))
-    for beat, busy_until in household.crew.read_board(NOW).cells.values():
+    for beat, busy_until, _, _ in household.crew.read_board(NOW).cells.values():
         assert 0.0 <= beat <= FOR_EVER
         assert 0.0 <= busy_until <= FOR_EVER
     household.crew.fresh_pids()
-    assert {type(event) for event in household.crew.read_bell(NOW)} <= {Readied, Left}
+    assert {type(event) for event in household.crew.read_bell(NOW)} <= {Readied, Left, Worn}
 
 
 def _scribble(bits: list[int], page: Page) -> None:
@@ -117,3 +130,17 @@ def test_what_a_spirit_said_just_before_its_end_is_told_before_its_end(household
     assert told == [Readied(spirit, NOW), Left(spirit, NOW)]
     assert isinstance(end, Exited)
     assert end.exit.is_clean
+
+
+def test_that_somebody_is_worn_is_told_once_and_after_that_it_is_ready(household: Household) -> None:
+    spirit = household.spawn(0, _says(1.0, state=READY | WORN))
+    assert list(household.crew.read_bell(NOW)) == [Readied(spirit, NOW), Worn(spirit, NOW)]
+    assert list(household.crew.read_bell(NOW)) == []
+
+
+def test_what_is_in_hand_and_was_served_is_read_with_the_beats(household: Household) -> None:
+    def counts(page: Page) -> None:
+        page.words[IN_FLIGHT], page.words[SERVED] = 2, 40
+
+    household.spawn(0, counts)
+    assert household.crew.read_board(NOW).cells == {SpiritId(0): (0.0, 0.0, 2, 40)}

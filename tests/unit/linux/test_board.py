@@ -4,8 +4,6 @@ import errno
 import os
 import random
 import resource
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -15,10 +13,22 @@ from math import inf
 import pytest
 
 from ghostd.linux import fds
-from ghostd.linux.board import BEAT, BUSY_UNTIL, LEAVING, MOST_SEATS, READY, STATE, WORDS, Board, Doorbell, Page
+from ghostd.linux.board import (
+    BEAT,
+    BUSY_UNTIL,
+    IN_FLIGHT,
+    LEAVING,
+    MOST_SEATS,
+    READY,
+    SERVED,
+    STATE,
+    WORDS,
+    Board,
+    Page,
+)
 from ghostd.linux.process import PAGE
-from tests.support import deadline, needs_tool, wait_until
-from tests.unit.linux.forks import Gate, child, in_child, pause
+from tests.support import needs_tool
+from tests.unit.linux.forks import Gate, child, in_child
 
 ONES = 2**64 - 1
 MIXED = 1.1945305291614955e103  # the float whose eight bytes are all 0x55
@@ -64,6 +74,22 @@ def test_each_seat_has_its_own_page_however_many_there_are(board: Board) -> None
     assert len(everything) == 5001
     for seat, cell in enumerate(everything):
         assert cell == board.read(seat) == ((seat + 1, 0, READY) if seat in seats else (0, 0, 0))
+    assert board.read_states() == [READY * (seat in seats) for seat in range(5001)]
+
+
+def test_what_is_in_flight_and_what_was_served_is_read_by_seat_and_blank_for_the_next_spirit(board: Board) -> None:
+    def newborn() -> None:
+        words = adopted(board, 300).words
+        words[IN_FLIGHT], words[SERVED] = 3, ONES
+
+    board.prepare(300)
+    in_child(newborn)
+    counts = board.read_counts()
+    assert len(counts) == 301
+    assert counts[300] == (3, ONES)
+    assert set(counts[:300]) == {(0, 0)}
+    board.prepare(300)
+    assert board.read_counts()[300] == (0, 0)
 
 
 def test_a_prepared_seat_is_blank(board: Board) -> None:
@@ -73,7 +99,7 @@ def test_a_prepared_seat_is_blank(board: Board) -> None:
 
 
 def test_a_new_board_has_nothing_to_read(board: Board) -> None:
-    assert board.read_all() == []
+    assert (board.read_all(), board.read_states(), board.read_counts()) == ([], [], [])
 
 
 def test_seats_may_be_prepared_in_any_order_and_adopted_later(board: Board) -> None:
@@ -293,96 +319,3 @@ def test_a_closed_board_leaves_nothing() -> None:
         assert fds.census() == before
         with open("/proc/self/maps", encoding="utf-8") as maps:
             assert "memfd:board" not in maps.read()
-
-
-# ── the doorbell ──
-@pytest.fixture
-def bell() -> Iterator[Doorbell]:
-    one = Doorbell()
-    yield one
-    one.close()
-
-
-def is_ringing(bell: Doorbell) -> bool:
-    return bool(select.select([bell], [], [], 0)[0])
-
-
-def test_a_ring_is_heard_until_it_is_answered(bell: Doorbell) -> None:
-    assert not is_ringing(bell)
-    bell.ringing()()
-    bell.ringing()()
-    assert is_ringing(bell)
-    assert bell.drain()
-    assert not is_ringing(bell)
-    assert not bell.drain()
-
-
-def test_a_ring_wakes_another_process(bell: Doorbell) -> None:
-    def newborn() -> None:
-        bell.adopt()
-        bell.ringing()()
-
-    with child(newborn):
-        assert select.select([bell], [], [], 10.0)[0]
-
-
-def test_ringing_never_blocks(bell: Doorbell) -> None:
-    with deadline(5.0):
-        for _ in range(70_000):  # more than a pipe holds
-            bell.ringing()()
-    assert bell.drain()
-    assert not bell.drain()
-
-
-def test_ringing_when_nobody_hears_is_no_error(bell: Doorbell) -> None:
-    def newborn() -> None:
-        bell.adopt()
-        gate.wait()
-        bell.ringing()()
-
-    with Gate() as gate, child(newborn) as pid:
-        bell.close()
-        gate.open()
-        assert os.waitpid(pid, 0)[1] == 0
-
-
-def test_a_newborn_cannot_answer_the_bell(bell: Doorbell) -> None:
-    def newborn() -> list[str]:
-        bell.adopt()
-        os.fstat(bell.ring_fileno())
-        return [name for fd, name in fds.census().items() if fd == reader]
-
-    reader = bell.fileno()
-    assert in_child(newborn) == []
-
-
-def test_a_spirit_cannot_make_the_manager_wait(bell: Doorbell) -> None:
-    """Blocking is a property of the description, which a fork shares: the manager's end has one of its own."""
-
-    def newborn() -> None:
-        bell.adopt()
-        os.set_blocking(bell.ring_fileno(), True)
-        bell.ringing()()
-        gate.open()
-        pause()
-
-    with Gate() as gate, child(newborn):
-        gate.wait()
-        with deadline(1.0):
-            wait_until(bell.drain)
-            assert not bell.drain()
-
-
-def test_a_spirit_that_is_killed_at_any_moment_leaves_the_bell_working(bell: Doorbell) -> None:
-    def newborn() -> None:
-        bell.adopt()
-        while True:
-            bell.ringing()()
-
-    for _ in range(20):
-        with child(newborn) as pid:
-            assert select.select([bell], [], [], 10.0)[0]
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        bell.drain()
-        assert not is_ringing(bell)
