@@ -150,11 +150,17 @@ class FileSink:
 def _opened(path: str) -> tuple[int, tuple[int, int]]:
     """A descriptor of the file, which is a regular one with one name, or a device; and its identity."""
     fd = os.open(path, _FLAGS, _MODE)
-    found = os.fstat(fd)
-    if not _is_fit(found):
+    try:
+        return fd, _checked(path, os.fstat(fd))
+    except OSError:
         os.close(fd)
+        raise
+
+
+def _checked(path: str, found: os.stat_result) -> tuple[int, int]:
+    if not _is_fit(found):
         raise OSError(errno.EINVAL, _unfit(found), path)
-    return fd, (found.st_dev, found.st_ino)
+    return found.st_dev, found.st_ino
 
 
 def _is_fit(found: os.stat_result) -> bool:
