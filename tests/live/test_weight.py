@@ -25,7 +25,8 @@ def heavy(subject: Subject) -> list[str]:
     (note,) = subject.wait_notes("loaded")
     command = [sys.executable, "-c", "import sys; print(*sys.modules)"]
     own = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return weight.too_heavy({name for name in note.more if name not in own and name.partition(".")[0] != "ghostd"})
+    mine = ("ghostd", "subject")
+    return weight.too_heavy({name for name in note.more if name not in own and name.partition(".")[0] not in mine})
 
 
 def test_a_spirit_of_a_daemon_has_loaded_nothing_heavy(stage: Stage) -> None:
@@ -36,6 +37,17 @@ def test_a_spirit_of_a_daemon_has_loaded_nothing_heavy(stage: Stage) -> None:
 
 def test_a_spirit_under_an_init_system_has_loaded_nothing_heavy(stage: Stage) -> None:
     subject = stage.run(TELLS, environ={"NOTIFY_SOCKET": "/nowhere"}, spirits=1)
+    assert not heavy(subject)
+    assert subject.quit() == 0
+
+
+def test_a_spirit_of_a_daemon_that_the_command_started_has_loaded_nothing_heavy(stage: Stage) -> None:
+    script = stage.write(TELLS, logfile=True)
+    command = [sys.executable, "-c", "import sys; from ghostd.cli.main import main; sys.exit(main())"]
+    words = ["start", f"{script}:Subject", "--spirits=1", "--pidfile", str(stage.place / "subject.pid")]
+    words += ["--logfile", str(stage.place / "log")]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=True, cwd=stage.place)
+    subject = Subject(stage, int(done.stdout.split()[-1]))
     assert not heavy(subject)
     assert subject.quit() == 0
 

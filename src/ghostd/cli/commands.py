@@ -1,4 +1,4 @@
-"""The long way: every command with all of its flags, by argparse, on the program itself where it is needed.
+"""The long way: every command with all of its flags, on the program itself where it is needed.
 
 The commands are one table; a flag of an option comes from the option's declaration. Options are checked before the
 program is loaded, and the program before anything is stopped or forked.
@@ -6,11 +6,11 @@ program is loaded, and the program before anything is stopped or forked.
 
 from __future__ import annotations
 
-import argparse
 import os
 
-from ghostd import __version__, program
+from ghostd import program
 from ghostd.cli import asking, output, quick, target
+from ghostd.cli import words as plain
 from ghostd.cli.target import Said
 from ghostd.config import (
     Layer,
@@ -19,14 +19,13 @@ from ghostd.config import (
     class_layer,
     environ_layer,
     gather,
-    nearest,
     options,
     problems,
     read_toml,
     settings,
     trace,
 )
-from ghostd.config.flags import add_flags, flag_layer
+from ghostd.config.flags import flag_layer
 from ghostd.daemon import lsb, stopping
 from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import READY_ENDING
@@ -36,10 +35,12 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Frozen, replace
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
-    from typing import Final, NoReturn
+    from types import SimpleNamespace
+    from typing import Final
 
-TARGET_HELP = f"what to run: {program.FORMS}; without it ./{quick.DEFAULT_FILE}"
+    Args = argparse.Namespace | SimpleNamespace
 
 
 class Sources(Frozen):
@@ -60,53 +61,19 @@ def run(words: list[str], asked: int = 0) -> int:
     """Do what the words of the command line say; the exit code. ``asked``: the ghost that was asked to quit already."""
     if not words or not (words[0] in COMMANDS or words[0].startswith("-")):
         return output.incorrect(words[0] if words else "", list(COMMANDS))
-    args, unknown = parser().parse_known_args(words)
-    if unknown:
-        if not unknown[0].startswith("-"):
-            raise OptionError(f"{unknown[0]!r} is one word too many; ghostd {words[0]} --help tells how it is used")
-        near = nearest(unknown[0].partition("=")[0].strip("-"), list(options()))
-        meant = f"; did you mean --{near.replace('_', '-')}?" if near else ""
-        raise OptionError(f"unknown flag {unknown[0]}{meant} (ghostd {words[0]} --help tells them all)")
+    args = plain.read(words) or _read(words)
     args.asked = asked
     return COMMANDS[args.command].act(args)
 
 
-# ── parsing ──
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the whole usage, so that there is one way in which errors are told."""
-        raise OptionError(f"{message}; {self.prog} --help tells how it is used")
+def _read(words: list[str]) -> argparse.Namespace:
+    from ghostd.cli import usage  # noqa: PLC0415  argparse takes longer to load than a ghost
 
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; the flags of options are drawn from their declarations."""
-    whole = _Parser(
-        prog="ghostd",
-        description="Runs Python code in a pool of pre-forked processes and keeps the pool whole.",
-        epilog="Options come from flags, GHOSTD_* variables, a ghostd.toml, the class, the defaults; the first wins.",
-        allow_abbrev=False,
-    )
-    whole.add_argument("-V", "--version", action="version", version=f"ghostd {__version__}")
-    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        sub = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
-        if name == "config":
-            sub.add_argument("question", choices=("check", "show"), help="check a file, or show every option's value")
-        sub.add_argument("target", metavar="TARGET", nargs="?", help=TARGET_HELP)
-        if name == "check":
-            probe = sub.add_mutually_exclusive_group()
-            probe.add_argument("--live", action="store_true", help="ask whether the manager runs")
-            probe.add_argument(
-                "--ready", action="store_true", help="ask whether the pool can work; this if none is given"
-            )
-        if name in ("status", "config"):
-            sub.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
-        add_flags(sub)
-    return whole
+    return usage.read(words, {name: command.help for name, command in COMMANDS.items()})
 
 
 # ── what was said ──
-def _sources(args: argparse.Namespace) -> Sources:
+def _sources(args: Args) -> Sources:
     """What the command line, the environment and the file say; all of it is checked before anything is loaded."""
     path = quick.file_of(args.target)
     file = read_toml(path) if path else None
@@ -116,7 +83,7 @@ def _sources(args: argparse.Namespace) -> Sources:
     return Sources(said, file, text, _pidfile(args, file, text))
 
 
-def _pidfile(args: argparse.Namespace, file: TomlFile | None, text: str | None) -> str | None:
+def _pidfile(args: Args, file: TomlFile | None, text: str | None) -> str | None:
     """Where the short way looks for the pidfile of the same command line."""
     in_file = {key: str(value) for key, value in file.layer.items()} if file else {}
     if file and file.target:
@@ -149,31 +116,31 @@ def _ghost(sources: Sources, *, is_web: bool = False) -> Ghost:
 
 
 # ── the commands ──
-def _start(args: argparse.Namespace) -> int:
+def _start(args: Args) -> int:
     ghost = _ghost(_sources(args))
     running = ghost.status()
     return output.tell(lsb.already_running(running) if running else lsb.started(ghost.start(), ghost.addresses))
 
 
-def _restart(args: argparse.Namespace) -> int:
+def _restart(args: Args) -> int:
     pid = _ghost(_sources(args)).restart()
     return output.tell(lsb.restarted() if pid > 0 else lsb.restart_failed(-pid))
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: Args) -> int:
     return _ghost(_sources(args)).run()
 
 
-def _serve(args: argparse.Namespace) -> int:
+def _serve(args: Args) -> int:
     return _ghost(_sources(args), is_web=True).run()
 
 
-def _status(args: argparse.Namespace) -> int:
+def _status(args: Args) -> int:
     sources = _sources(args)
     return asking.status(sources.pidfile or _ghost(sources).filepid.file, as_json=args.as_json)
 
 
-def _probe(args: argparse.Namespace) -> int:
+def _probe(args: Args) -> int:
     sources = _sources(args)
     pidfile = sources.pidfile
     if pidfile is None:
@@ -185,7 +152,7 @@ def _probe(args: argparse.Namespace) -> int:
     return asking.check(pidfile, ready_file, live=args.live)
 
 
-def _stop(args: argparse.Namespace) -> int:
+def _stop(args: Args) -> int:
     sources = _sources(args)
     asked: int = args.asked
     if not asked and sources.pidfile is not None:
@@ -209,7 +176,7 @@ def _limits(sources: Sources) -> tuple[FilePid, float, float]:
     return pidfile, config.policy.stop_limit, config.daemon.stop_margin
 
 
-def _reload(args: argparse.Namespace) -> int:
+def _reload(args: Args) -> int:
     sources = _sources(args)
     if sources.pidfile is not None and (code := asking.reload(sources.pidfile)) is not None:
         return code
@@ -220,11 +187,11 @@ def _reload(args: argparse.Namespace) -> int:
     return output.tell(lsb.started(ghost.start(), ghost.addresses)) if code is None else code
 
 
-def _config(args: argparse.Namespace) -> int:
+def _config(args: Args) -> int:
     return _check(args) if args.question == "check" else _show(args)
 
 
-def _check(args: argparse.Namespace) -> int:
+def _check(args: Args) -> int:
     """Tell every mistake in a file; the program is not loaded."""
     file = read_toml(args.target or quick.DEFAULT_FILE)
     found: list[UserError] = problems(file.layer)
@@ -248,7 +215,7 @@ def _mistakes(file: TomlFile) -> list[UserError]:
     return []
 
 
-def _show(args: argparse.Namespace) -> int:
+def _show(args: Args) -> int:
     """Tell every option's value, and where it comes from."""
     sources = _sources(args)
     layers: list[Layer] = list(sources.said.layers)
@@ -271,7 +238,7 @@ class Command(Frozen):
     """A command: what it does in one sentence, and the function that does it and gives the exit code."""
 
     help: str
-    act: Callable[[argparse.Namespace], int]
+    act: Callable[[Args], int]
 
 
 COMMANDS: Final[dict[str, Command]] = {

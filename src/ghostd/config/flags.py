@@ -29,8 +29,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                 _add_flag(group, alias, opt, f"The same as {flag_of(name)}, which wins.")
 
 
-def flag_layer(namespace: argparse.Namespace) -> Layer:
-    """The options among what argparse found, typed; raises OptionError naming the flag."""
+def flag_layer(namespace: object) -> Layer:
+    """The options among the attributes of a command line that was read, typed; raises OptionError naming the flag."""
     given = {name: text for name, text in vars(namespace).items() if ALIASES.get(name, name) in options()}
     return Layer({name: typed(name, _joined(text), flag_of(name)) for name, text in given.items()}, flag_of)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from ghostd import __version__
 from ghostd.cli import main as entry
-from ghostd.cli import quick
-from ghostd.cli.commands import COMMANDS, parser
+from ghostd.cli import quick, usage
+from ghostd.cli import words as plain
+from ghostd.cli.commands import COMMANDS
 from ghostd.errors import ExitCode
 
 # What the short way must not load: each takes longer than all that it does.
@@ -23,6 +24,7 @@ json locale logging msgspec pathlib random re setproctitle shutil socket ssl str
 threading tokenize tomllib traceback typing unittest urllib uuid zipfile
 """
 HEAVY = frozenset(HEAVY_WORDS.split())
+HELPS = dict.fromkeys(COMMANDS, "It does something.")
 PROGRAM = "from ghostd import Prefork\nclass Mailer(Prefork):\n    def spirit(self): ...\n"
 
 
@@ -282,11 +284,35 @@ WORDS = st.sampled_from(
 def test_the_words_of_the_short_way_mean_the_same_to_the_long_way(command: str, words: list[str]) -> None:
     short = quick.parse([command, *words])
     if short is not None:
-        long = vars(parser().parse_args([command, *words]))
+        long = vars(usage.parser(HELPS).parse_args([command, *words]))
         for field in ("command", "target", "pidfile", "name"):
             assert getattr(short, field) == long.get(field)
         assert short.as_json == long.get("as_json", False)
 
 
+START_WORDS = st.sampled_from(
+    [
+        *("a:b", "t.toml", "x y", "--", "-", "-V", "", "--help", "--json", "--spirits", "--spirits=", "--spirits=3"),
+        *("--workers", "5", "-5", "--freeze", "--freeze=no", "--listen", "--listen=:80", "--pid-file", "--pidfile"),
+        *("--start_timeout", "--start-timeout", "--start-time", "--loghandle", "--nothing", "--name=--json"),
+    ]
+)
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(plain.COMMANDS), st.lists(START_WORDS, max_size=5))
+def test_words_that_are_read_without_argparse_mean_the_same_to_it(command: str, words: list[str]) -> None:
+    light = plain.read([command, *words])
+    if light is not None:
+        assert vars(light) == vars(usage.parser(HELPS).parse_args([command, *words]))
+
+
+def test_the_plain_forms_of_a_start_need_no_argparse() -> None:
+    read = plain.read(["start", "--spirits", "3", "jobs:main", "--pidfile=x", "--listen", ":1", "--listen=:2"])
+    assert read is not None
+    expected = {"command": "start", "target": "jobs:main", "spirits": "3", "pidfile": "x", "listen": [":1", ":2"]}
+    assert vars(read) == expected
+
+
 def test_the_words_of_the_short_way_are_commands() -> None:
-    assert set(quick.COMMANDS) < set(COMMANDS)
+    assert set(quick.COMMANDS) | set(plain.COMMANDS) < set(COMMANDS)
