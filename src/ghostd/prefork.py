@@ -67,6 +67,8 @@ class Prefork(Ghost):
         self._order: Spawn | None = None
         self._is_deaf = self._check_work()
         super().__init__(**options)
+        if self.config.spirit.event_loop == "uvloop":
+            self._loop_factory()  # or the error that it is not installed, before anything forks
         if self.connection is not None and self._work is None and not self.config.serve.listen:
             raise OptionError("option listen: nothing is said; connection() needs an address, as in 127.0.0.1:8080")
 
@@ -331,10 +333,7 @@ class Prefork(Ghost):
     def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         from ghostd.integrations import uvloop  # noqa: PLC0415  in the spirit, and for coroutines only
 
-        wanted = self.config.spirit.event_loop
-        if wanted == "uvloop" or (wanted == "auto" and uvloop.is_installed()):
-            return uvloop.new_event_loop
-        return None
+        return uvloop.factory(self.config.spirit.event_loop)
 
     def _report(self, error: BaseException) -> None:
         if isinstance(error, UserError):  # it says by itself what has to be mended
