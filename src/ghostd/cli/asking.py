@@ -26,9 +26,9 @@ def status(pidfile: str, *, as_json: bool) -> int:
 
 def check(pidfile: str, ready_file: str, *, live: bool) -> int:
     """Tell a probe whether the ghost lives, or can work; the exit code."""
-    if not live and (pid := ready_pid(ready_file)):
-        return output.tell(lsb.ready(pid))
     running = FilePid(pidfile).running()
+    if not live and (pid := ready_pid(ready_file, running)):
+        return output.tell(lsb.ready(pid))
     if running is None:
         return output.tell(lsb.dead())
     if live:

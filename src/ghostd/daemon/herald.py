@@ -6,6 +6,8 @@ system had no room for are told again as they are by then, and a flood of change
 
 from __future__ import annotations
 
+import faulthandler
+from contextlib import suppress
 from enum import Enum
 
 from ghostd.core.phases import NEVER
@@ -111,6 +113,10 @@ class Herald:
     def begin(self, notifier: Notifier, log: Callable[[str, str], None]) -> None:
         """Speak through this from now on; ``log`` takes a level and a line, for what cannot be told."""
         self._notifier, self._log = notifier, log
+        if notifier.watchdog:
+            # It ends a manager that hangs by SIGABRT: the stacks then say where, on stderr, which is the journal.
+            with suppress(OSError, ValueError, RuntimeError):  # no stderr: nowhere to write
+                faulthandler.enable(file=2, all_threads=True)
 
     def keep(self, keepsakes: list[tuple[str, int]]) -> None:
         """Have the init system keep copies of these descriptors, under these names."""

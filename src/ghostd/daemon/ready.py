@@ -97,13 +97,14 @@ class ReadyFile:
         return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
 
-def ready_pid(path: str) -> int:
+def ready_pid(path: str, holder: int | None = None) -> int:
     """The pid of the living manager that the file says is ready; 0 when it says nothing, or names one that has ended.
 
-    DeniedError or SystemFault when the file may not be read.
+    ``holder`` is known to be the manager, by its lock. Of another the boot must be the same, too; of a holder that says
+    nothing, since a service whose /proc/sys is protected may see another boot than we do. DeniedError or SystemFault
+    when the file may not be read.
     """
     pid, ticks, boot_id = inscription.parsed(inscription.content(path)) or (0, 0, "")
-    if not pid or boot_id != procfs.boot_id():
+    if not pid or procfs.start_ticks(pid) != ticks or procfs.is_zombie(pid):
         return 0
-    is_it = procfs.start_ticks(pid) == ticks and not procfs.is_zombie(pid)
-    return pid if is_it else 0
+    return pid if pid == holder or boot_id == procfs.boot_id() else 0

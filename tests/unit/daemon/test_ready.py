@@ -85,6 +85,19 @@ def test_a_text_that_does_not_name_this_very_process_is_not_believed(path: Path,
     ready.remove()
 
 
+def test_the_holder_of_the_lock_is_believed_though_it_sees_another_boot(path: Path) -> None:
+    ready = made(path)
+    ready.say(True)
+    pid, ticks, _, _ = path.read_text().split("\n")
+    path.write_text(f"{pid}\n{ticks}\nanother boot\n")
+    assert ready_pid(str(path)) == 0
+    assert ready_pid(str(path), os.getpid()) == os.getpid()
+    assert ready_pid(str(path), 1) == 0
+    path.write_text(f"{pid}\n1\nanother boot\n")
+    assert ready_pid(str(path), os.getpid()) == 0, "an earlier process of that number"
+    ready.remove()
+
+
 def test_one_that_somebody_removed_is_made_anew_as_it_was(path: Path) -> None:
     ready = made(path)
     assert not ready.restore()
