@@ -104,3 +104,16 @@ def test_a_graceful_stop_answers_all_that_is_queued(stage: Stage, kind: str) -> 
     assert answered + refused == 40, [client.outcome.failed for client in socks]
     assert answered > 0
     assert web.subject.wait_end() == 0
+
+
+@each("uvicorn asgi", "waitress wsgi", "granian wsgi")
+def test_spirits_that_are_replaced_after_so_many_requests_lose_none(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=2, max_requests=150, keepalive_grace=0.2)
+
+    def recycled() -> bool:
+        return len(web.subject.logged("worn")) >= 6
+
+    outcome = web.client(connections=4).run(seconds=40.0, rate=150.0, until=recycled)
+    assert not outcome.failed, outcome.failed
+    assert recycled(), web.subject.log()[-2000:]
+    assert web.subject.quit() == 0

@@ -11,7 +11,6 @@ import asyncio
 import os
 import select
 import socket
-import tempfile
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,7 @@ from granian.log import DEFAULT_ACCESSLOG_FMT
 from granian.wsgi import _callback_wrapper as _wsgi_wrapper
 
 from ghostd.errors import TargetError
+from ghostd.linux import epolls, listening
 from ghostd.serve import asgi, logs, wsgi
 from ghostd.serve.exchanges import Exchanges
 
@@ -54,7 +54,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "websockets": True,
 }
 _THREADS = 4
-_EMPTYING = 1.0  # seconds at most in which what is queued is still taken
+_EMPTYING = 0.2  # seconds in which what is queued is still taken, while others take it too
 _LOOK = 0.01  # seconds between two looks
 
 # Options of granian that ghostd decides itself, and what says so.
@@ -122,7 +122,7 @@ async def _serve_asgi(job: Job, options: Mapping[str, Any]) -> None:
     begun, manners = time.monotonic(), job.manners
     exchanges.leave()
     until = begun + manners.patience
-    await _until(engines.are_empty, begun + _EMPTYING)
+    await _until(engines.are_empty, engines.limit(begun, until))
     engines.stop_accepting()
     await _until(lambda: not exchanges.in_hand and _is_quiet(exchanges.last, begun, job.grace), until)
     if exchanges.in_hand:
@@ -169,9 +169,9 @@ class _WsgiService:
         os.read(self._reader, 1)
         begun = time.monotonic()
         self._leaves = True
-        self._wait(engines.are_empty, begun + _EMPTYING)
-        engines.stop_accepting()
         until = begun + manners.patience
+        self._wait(engines.are_empty, engines.limit(begun, until))
+        engines.stop_accepting()
         self._wait(lambda: not pulse.in_hand and _is_quiet(self._last, begun, job.grace), until)
         if pulse.in_hand:
             job.voice.log.write("warn", wsgi.told_cut(pulse.in_hand, pulse.in_hand, manners.patience))
@@ -231,7 +231,6 @@ class _Engines:
 
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
         self._sockets = job.sockets
-        self._dummies: list[socket.socket] = []
         self._fds = [os.dup(sock.fileno()) for sock in job.sockets]  # granian's: it closes them
         self._signals: list[Any] = []
         self._ended = 0
@@ -250,18 +249,20 @@ class _Engines:
 
     def are_empty(self) -> bool:
         """Whether nothing is queued."""
-        return not select.select(self._sockets, (), (), 0)[0]
+        return not any(listening.queued(sock) for sock in self._sockets)
+
+    def limit(self, begun: float, until: float) -> float:
+        """When to wait no longer for an empty queue: nobody comes after where it is shut, and others do elsewhere."""
+        return until if any(listening.is_shut(sock) for sock in self._sockets) else min(begun + _EMPTYING, until)
 
     def stop_accepting(self) -> None:
         """Leave what comes from now on to others.
 
-        granian has no way to say so without closing what is idle. Another listener under the number that it asks, one
-        that nobody can reach, gives it nothing any more.
+        granian has no way to say so without closing what is idle; so the listeners are taken out of its hands: out of
+        the epoll that it sleeps in. One that was shut meanwhile would have it look again and again.
         """
         for fd in self._fds:
-            dummy = _unreachable()
-            self._dummies.append(dummy)
-            os.dup2(dummy.fileno(), fd, inheritable=False)
+            epolls.withdraw(fd)
 
     def end(self) -> None:
         """Close what is idle, finish what is in hand."""
@@ -316,16 +317,6 @@ def _format(options: Mapping[str, Any]) -> str | None:
 def _is_quiet(last: float, begun: float, grace: float) -> bool:
     """Whether nothing has begun or ended for as long as a connection may be idle."""
     return time.monotonic() - max(last, begun) >= grace
-
-
-def _unreachable() -> socket.socket:
-    """A listener that nobody can connect to, since its path is gone as soon as it is there."""
-    dummy = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    dummy.setblocking(False)
-    with tempfile.TemporaryDirectory(prefix="ghostd-") as folder:
-        dummy.bind(os.path.join(folder, "none"))
-        dummy.listen(1)
-    return dummy
 
 
 def _ring(fd: int) -> None:
