@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import contextmanager
 
 from ghostd.config import Config, class_layer, environ_layer, gather
 from ghostd.daemon import detach, lsb, privileges
@@ -31,7 +30,7 @@ from ghostd.record import replace
 from ghostd.serve.door import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 class Ghost:
@@ -135,7 +134,9 @@ class Ghost:
         limit = self.config.daemon.start_limit(self.config.policy.boot_timeout)
         if not self._filepid.acquire():
             return self._pid_of_other(limit)
-        with self._leaving_nothing():
+        with self._filepid.trying() as undone:
+            undone.callback(self._door.close)
+            self.preinit()
             self._open()
             if missing := self.log.missing():
                 lsb.say(sys.stderr, f"{self.name}: {lsb.unheard(missing)}")
@@ -159,7 +160,10 @@ class Ghost:
         self._prepare()
         if not self._filepid.acquire_to_run(is_wanted=self.config.daemon.pidfile is not None):
             raise self._filepid.refusal()
-        with self._leaving_nothing():
+        with self._filepid.trying() as undone:
+            undone.callback(self._door.close)
+            self.preinit()
+            undone.callback(self._hear().close)  # who asks it to stop from now on finds nothing half done
             self._open()
         options = self.config.log
         if options.logfile is None and options.loghandle is None and options.logger is None:
@@ -219,9 +223,8 @@ class Ghost:
     # ── the daemon's life ──
     def _live(self) -> int:
         """From settling to cleanup, whatever happens between: the exit code."""
-        self._inbox = Inbox(MANAGER_SIGNALS, REQUEST_SIGNALS)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGER_SIGNALS)  # whoever started it may have blocked some
         try:
+            self._hear()
             self._settle()
             self._ok = True
             self.log.write("info", f"Ghost process {os.getpid()} started")
@@ -244,25 +247,22 @@ class Ghost:
         self.log.write("info", f"Ghost process {os.getpid()} stopped")
         self._ready.remove()
         self._filepid.remove()
-        self._inbox.close()
+        if self._inbox is not None:
+            self._inbox.close()
         self._tell_starter(code)
         return code
 
+    def _hear(self) -> Inbox:
+        """From now on a signal is noted, and served when there is a time for it."""
+        if self._inbox is None:
+            self._inbox = Inbox(MANAGER_SIGNALS, REQUEST_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGER_SIGNALS)  # whoever started it may have blocked some
+        return self._inbox
+
     def _open(self) -> None:
         """What can fail while somebody is there to be told, and takes rights that are given up later."""
-        self.preinit()
         forget = Notifier.from_environ(dict(os.environ)).forget  # a copy: who speaks for the ghost is not settled yet
         self._door.open(os.environ, *self._privileges.owner, self.config.policy.seats, forget)
-
-    @contextmanager
-    def _leaving_nothing(self) -> Iterator[None]:
-        """A start that fails in this block, before there is a daemon, leaves no file behind."""
-        try:
-            yield
-        except BaseException:
-            self._door.close()
-            self._filepid.give_up()
-            raise
 
     def _settle(self) -> None:
         """Pidfile and log while the right to them is there, then the other user, then the rest."""
@@ -370,8 +370,7 @@ class Ghost:
     def upkeep(self) -> float:
         """At each turn: make deleted files anew, and tell what is new; when to be called again at the latest."""
         self._upkeep.look(self.log.write)
-        moment = now()
-        return min(self._herald.tell(self.tidings(), moment), self._door.upkeep(moment))
+        return min(self._herald.tell(self.tidings(), now()), self._door.upkeep(now()))
 
     def tidings(self) -> Tidings:
         """How the ghost is, for the init system and for probes."""
@@ -397,4 +396,5 @@ class Ghost:
     def _prepare(self) -> None:
         """Before anything is opened: it must not become somebody's stdin, and what was asked for must be allowed."""
         fds.ensure_stdio()
+        self._door.load(os.environ)
         self._privileges.check_right()

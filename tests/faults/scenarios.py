@@ -42,6 +42,7 @@ class Scenario:
     ends: bool = False
     from_start: bool = False
     numbers: tuple[int, ...] = (2,)  # of spirits, when all is done or was given up
+    listens: bool = False
 
 
 def is_whole(subject: Subject) -> bool:
@@ -82,6 +83,8 @@ SCENARIOS: Final = {
         Scenario("scale", _send(signal.SIGTTIN), lambda s: len(s.spirits()) == 3, numbers=(2, 3)),
         Scenario("rotate", _rotate, _logged("Log reopened")),
         Scenario("stop", _send(signal.SIGQUIT), lambda s: not s.is_running(), ends=True),
+        Scenario("listen", _send(signal.SIGCONT), _logged("Pool is whole"), from_start=True, listens=True),
+        Scenario("listen no more", _send(signal.SIGQUIT), lambda s: not s.is_running(), ends=True, listens=True),
         Scenario("stop at once", _stop_at_once, lambda s: not s.is_running(), ends=True),
     )
 }
@@ -90,11 +93,12 @@ SCENARIOS: Final = {
 def set_stage(scenario: Scenario, place: Path) -> tuple[Stage, Subject]:
     """A ghost at the point from which the scenario plays."""
     stage = Stage(place)
-    subject = run(stage, {"STOP_FIRST": "1"} if scenario.from_start else {})
+    subject = run(stage, {"STOP_FIRST": "1"} if scenario.from_start else {}, listens=scenario.listens)
     if scenario.from_start:
         wait_until(lambda: (stat_of(subject.pid) or "?")[0] == "T", what="the ghost to hold still")
     return stage, subject
 
 
-def run(stage: Stage, environ: dict[str, str]) -> Subject:
-    return stage.run(BODY, whole=False, environ={"GHOSTD_LOGFILE": str(stage.place / "log"), **environ}, **OPTIONS)
+def run(stage: Stage, environ: dict[str, str], *, listens: bool = False) -> Subject:
+    options = OPTIONS | ({"listen": ["127.0.0.1:0", "unix:x.sock"]} if listens else {})
+    return stage.run(BODY, whole=False, environ={"GHOSTD_LOGFILE": str(stage.place / "log"), **environ}, **options)

@@ -69,6 +69,12 @@ ERRORS: Final[dict[str, tuple[str, ...]]] = {
     "dup2": ("EMFILE",),
     "chdir": ("EACCES",),
     "socket": ("EMFILE", "ENOBUFS"),
+    "bind": ("EADDRINUSE", "EACCES", "EADDRNOTAVAIL", "ENOMEM"),
+    "listen": ("EADDRINUSE", "ENOBUFS"),
+    "setsockopt": ("ENOBUFS", "ENOPROTOOPT"),
+    "getsockopt": ("ENOBUFS",),
+    "getsockname": ("ENOBUFS",),
+    "shutdown": ("ENOTCONN",),
 }
 # Python takes an interrupted call up again, for ever if need be; and no kernel denies an own child for ever.
 ONLY_ONCE: Final = {"EINTR", "ECHILD"}
@@ -77,10 +83,16 @@ WAKES: Final = re.compile(r'\(\d+, "\\\d+", 1\)')
 SIGNALS: Final = ("TERM", "QUIT", "KILL")
 
 # What a log may say instead of the words of the system.
-SAID: Final = {"ENOENT": ("does not exist", "was removed"), "ENOMEM": ("MemoryError", "failed to map segment")}
+SAID: Final = {
+    "ENOENT": ("does not exist", "was removed", "there is no directory"),
+    "ENOMEM": ("MemoryError", "failed to map segment"),
+    "EACCES": ("may not write",),
+    "EADDRINUSE": ("another process does",),
+    "EADDRNOTAVAIL": ("does not have that address",),
+}
 # What cannot be removed, or not be known for one's own, when that very call fails.
-_OWN: Final = {"subject.pid", "subject.pid.lock", "subject.pid.ready"}
-MAY_STAY: Final = {"unlink": _OWN, "newfstatat": _OWN, "fstat": _OWN, "fcntl": {"subject.pid.lock"}}
+_OWN: Final = {"subject.pid", "subject.pid.lock", "subject.pid.ready", "x.sock", "x.sock.lock"}
+MAY_STAY: Final = {"unlink": _OWN, "newfstatat": _OWN, "fstat": _OWN, "fcntl": {"subject.pid.lock", "x.sock.lock"}}
 
 PATIENCE: Final = 8.0  # seconds until the pool must be whole, or the manager gone, after the fault
 WHILE: Final = 0.6  # seconds that a scenario is given while a fault lasts for ever
@@ -208,7 +220,7 @@ def _judge(fault: Fault, scenario: Scenario, stage: Stage, subject: Subject, bef
     place = stage.place
     if fault.is_deadly:
         subject.wait_end()  # and no spirit is left within two seconds
-        again = run(stage, {})
+        again = run(stage, {}, listens=scenario.listens)
         _wait_for(lambda: len(again.spirits()) == 2, "the next start after the manager was killed")
         code = again.quit()
     elif scenario.ends or fault.is_request:
@@ -237,7 +249,7 @@ def _judge_living(scenario: Scenario, subject: Subject, before: int) -> None:
 
 def _judge_end(fault: Fault, code: int, place: Path) -> None:
     codes = {int(one) for one in ExitCode} - {ExitCode.BUG}
-    if fault.is_request and fault.scenario == "run":
+    if fault.is_request and SCENARIOS[fault.scenario].from_start:
         codes |= {-signal.SIGTERM, -signal.SIGQUIT}  # before it was a manager
     assert code in codes, f"ended with {code}"
     if code > 0 and not fault.is_request:

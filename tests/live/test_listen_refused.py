@@ -85,6 +85,23 @@ def test_a_path_where_another_server_listens_is_told(stage: Stage, others: ExitS
         client.connect(str(path))  # it serves on
 
 
+def test_a_ghost_whose_init_fails_takes_its_socket_files_with_it(stage: Stage) -> None:
+    body = (
+        HELLO
+        + """\
+
+    def init(self):
+        raise LookupError("no letters")
+"""
+    )
+    stage.write(body, logfile=True, listen=["127.0.0.1:0", "unix:x.sock"])
+    answer = stage.command("start")
+    assert answer.code == ExitCode.BOOT_FAILED
+    assert "no letters" in answer.err
+    assert {path.name for path in stage.place.iterdir()} - {"__pycache__"} == {"subject.py", "log"}
+    stage.assert_nothing_is_left()
+
+
 def test_sockets_of_systemd_for_another_process_are_told(stage: Stage) -> None:
     said = f"LISTEN_PID is {os.getpid()}, this process is "
     refused(stage, "systemd", ExitCode.BAD_OPTION, said, LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")

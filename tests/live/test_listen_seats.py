@@ -112,3 +112,31 @@ def test_with_reuse_port_the_queue_of_a_killed_spirit_is_its_successors(stage: S
     assert subject.quit() == 0
     for one in crowd:
         one.close()
+
+
+def test_with_reuse_port_streams_are_answered_over_reloads_and_kills(stage: Stage) -> None:
+    body = """\
+class Subject(Prefork):
+    def connection(self, sock, address):
+        sock.sendall(b"%d %d" % (self.seat, self.generation))
+"""
+    subject = stage.run(body, listen="127.0.0.1:0", reuse_port=True, spirits=3)
+    (address,) = listening_on(subject)
+    for generation in (2, 3):
+        old = subject.spirits()
+        subject.send(signal.SIGHUP)
+        while subject.spirits() & old:
+            assert hello(address)
+        assert hello(address).endswith(f" {generation}")
+    for _ in range(5):
+        victim = min(subject.spirits())
+        crowd = [connect(address) for _ in range(9)]
+        heard = [one.recv(9) for one in crowd]
+        os.kill(victim, signal.SIGKILL)
+        assert all(heard)
+        assert hello(address).endswith(" 3")
+        subject.wait_spirits(3, without={victim})
+        for one in crowd:
+            one.close()
+    assert subject.quit() == 0
+    assert not subject.logged("Closing ")

@@ -13,7 +13,7 @@ import atexit
 import os
 import select
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from ghostd.daemon import inscription
 from ghostd.daemon.handle import Handle
@@ -24,6 +24,7 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import procfs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Final, Self
 
 _LOOK_EVERY: Final = 0.005  # seconds between looks of who waits for a start to come through
@@ -236,10 +237,21 @@ class FilePid:
         self.release()
         return True
 
+    @contextmanager
+    def trying(self) -> Iterator[ExitStack]:
+        """A block that starts the ghost: when it fails, the calls that were pushed are made, and no file is left."""
+        with ExitStack() as undone:
+            undone.callback(self.give_up)
+            yield undone
+            undone.pop_all()
+
     def give_up(self) -> None:
-        """Give the lock back, and leave nothing behind of a start that has failed."""
+        """Leave nothing behind of a start that has failed, and give the lock back."""
+        if self._lock.is_in_place():  # nobody else lives or starts: what stands in the file is nobody's
+            for path in (self.file, f"{self.file}{READY_ENDING}", self._lock.path):
+                with suppress(OSError):
+                    os.unlink(path)
         self.release()
-        self.sweep()
 
     def sweep(self) -> bool:
         """Remove what a dead ghost has left; False, and nothing done, when one lives or starts, or may not be asked."""

@@ -35,7 +35,7 @@ def of_peer(connected: socket.socket) -> str:
 def _listening(table: str, port: int) -> list[str]:
     """The inodes of the sockets that listen on this port."""
     found = []
-    with suppress(OSError), open(table, encoding="ascii") as file:
+    with suppress(OSError), open(table, encoding="utf-8") as file:
         for line in file:
             fields = line.split()
             if len(fields) > 9 and fields[3] == _LISTENS and fields[1].endswith(f":{port:04X}"):

@@ -114,7 +114,7 @@ def refuse(sock: socket.socket) -> None:
 def setting(name: str) -> int | None:
     """A number below /proc/sys/net, by its path there; None where there is none."""
     try:
-        with open(_SYSCTL + name, encoding="ascii") as file:
+        with open(_SYSCTL + name, encoding="utf-8") as file:
             return int(file.read().split()[0])
     except (OSError, ValueError, IndexError):
         return None

@@ -70,12 +70,16 @@ def claim(path: str | os.PathLike[str], mode: int = 0o600) -> int:
             if os.path.isdir(os.path.dirname(path) or "."):
                 continue  # removed as it was opened
             raise
-        if not try_lock(fd):
+        try:
+            is_ours = try_lock(fd)
+            if is_ours and is_at(path, fd):
+                return fd
+        except OSError:
             os.close(fd)
-            return -1
-        if is_at(path, fd):
-            return fd
+            raise
         os.close(fd)
+        if not is_ours:
+            return -1
     raise OSError(errno.EAGAIN, f"it was removed {_TRIES} times while it was being taken", os.fspath(path))
 
 

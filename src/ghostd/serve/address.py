@@ -22,6 +22,7 @@ PORT_MOST: Final = 65535
 BACKLOG_MOST: Final = 1_000_000  # the kernel cuts it to net.core.somaxconn anyway
 FD_LEAST: Final = 3  # below are stdin, stdout and stderr, which a daemon gives up
 FD_MOST: Final = 2**31 - 1
+ID_MOST: Final = 2**32 - 2  # of a user or group; the highest number means "leave as it is" to the kernel
 NAME_MOST: Final = 255  # of a socket, as systemd has it; and of a user or group
 
 _SHOWN: Final = 72  # characters of a long text that an error message shows around the mistake
@@ -323,7 +324,12 @@ def _mode(reader: _Reader, settings: dict[str, tuple[str, int]]) -> int | None:
 
 
 def _owner(reader: _Reader, settings: dict[str, tuple[str, int]], key: str) -> str | None:
-    return reader.word(*settings[key], f"a {key}", _IN_USER, NAME_MOST) if key in settings else None
+    if key not in settings:
+        return None
+    text, at = settings[key]
+    if set(text) <= _DIGITS and int(text[:11]) > ID_MOST:
+        reader.fail(f"the number of a {key} goes from 0 to {ID_MOST}", at)
+    return reader.word(text, at, f"a {key}", _IN_USER, NAME_MOST)
 
 
 def _read_fd(reader: _Reader, begin: int) -> Fd:

@@ -9,12 +9,13 @@ from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
     from typing import Protocol
 
     from ghostd.serve.listeners import Listeners
     from ghostd.serve.options import ServeOptions
 
+    Make = Callable[..., Listeners]
     Write = Callable[[str, str], None]  # a level and a line for the log
     Forget = Callable[[list[str]], None]
 
@@ -36,9 +37,17 @@ class Door:
 
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
+        self._make: Make | None = None  # what opens them, once it is loaded
         self._listeners: Listeners | None = None
         self.addresses: list[str] = []  # where it listens, or did at last
         self.sockets: list[socket.socket] = []
+
+    def load(self, environ: Mapping[str, str]) -> None:
+        """Load the code that opens, before anything is half done."""
+        if self._options.listen or "ghostd=" in environ.get("LISTEN_FDNAMES", ""):  # to be given up, when not wanted
+            from ghostd.serve.listeners import Heirs, Listeners  # noqa: PLC0415  the rule of this file
+
+            self._make = lambda environ, forget, *heirs: Listeners.open(self._options, environ, Heirs(*heirs), forget)
 
     def open(self, environ: MutableMapping[str, str], uid: int, gid: int, seats: int, forget: Forget) -> None:
         """Open what is to be listened on, for a ghost that becomes this user and has so many spirits at most.
@@ -46,10 +55,8 @@ class Door:
         ``forget`` has the init system close what it keeps under these names. Raises what went wrong, as Listeners.open
         does.
         """
-        if self._options.listen or "ghostd=" in environ.get("LISTEN_FDNAMES", ""):  # to be given up, when not wanted
-            from ghostd.serve.listeners import Heirs, Listeners  # noqa: PLC0415  the rule of this file
-
-            self._listeners = Listeners.open(self._options, environ, Heirs(uid, gid, seats), forget)
+        if self._make is not None:
+            self._listeners = self._make(environ, forget, uid, gid, seats)
             self.addresses, self.sockets = self._listeners.addresses, self._listeners.sockets
 
     def own(self) -> None:

@@ -336,15 +336,21 @@ def _told_of(one: Listener, lost: int) -> str:
 
 
 def _owner(address: Unix, ghost: Heirs) -> tuple[int, int]:
-    import grp  # noqa: PLC0415  only where there is a name to look up
-    import pwd  # noqa: PLC0415
-
-    uid, gid = ghost.uid, ghost.gid
     try:
-        if address.user is not None:
-            uid = int(address.user) if address.user.isdecimal() else pwd.getpwnam(address.user).pw_uid
-        if address.group is not None:
-            gid = int(address.group) if address.group.isdecimal() else grp.getgrnam(address.group).gr_gid
+        uid = ghost.uid if address.user is None else _uid(address.user)
+        gid = ghost.gid if address.group is None else _gid(address.group)
     except KeyError as error:
         raise OptionError(f"cannot listen on {address}: {error.args[0]}; choose one that there is") from error
     return uid, gid
+
+
+def _uid(name: str) -> int:
+    import pwd  # noqa: PLC0415  only where there is a name to look up
+
+    return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    import grp  # noqa: PLC0415  likewise
+
+    return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid

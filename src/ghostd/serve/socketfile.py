@@ -154,10 +154,12 @@ def refusal(address: object, error: OSError, path: str) -> OptionError | DeniedE
             return OptionError(f"{where}: there is no directory {folder}; make it, or choose another path")
         case errno.ENOTDIR:
             return OptionError(f"{where}: {folder} is no directory; choose another path")
+        case errno.EACCES | errno.EPERM if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            return DeniedError(f"{where}: {error.filename or path} is another user's; have that user remove it")
         case errno.EACCES | errno.EPERM:
             return DeniedError(f"{where}: uid {os.geteuid()} may not write to {folder}; choose a directory of its own")
         case _:
-            return ListenError(f"{where}: {error.strerror}")
+            return ListenError(f"{where}: {error.filename or path}: {error.strerror}")
 
 
 def _inode(found: os.stat_result) -> tuple[int, int]:

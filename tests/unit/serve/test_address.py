@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ghostd.errors import ExitCode, OptionError
 from ghostd.serve.address import (
+    ID_MOST,
     PATH_BYTES_MOST,
     TEXT_MOST,
     Address,
@@ -97,6 +98,8 @@ def test_a_text_means_an_address(text: str, address: Address) -> None:
         ("unix:/run/x?mode=1777", 17, "octal"),
         ("unix:/run/x?mode=668", 17, "octal"),
         ("unix:/run/x?user=a b", 18, "no ' '"),
+        ("unix:/run/x?user=4294967295", 17, "0 to 4294967294"),
+        ("unix:/run/x?group=" + "9" * 300, 18, "0 to 4294967294"),
         ("unix:@name?mode=660", 16, "no mode"),
         ("unix:/run/\n", 10, "%XX"),
         ("unix:/run/\ud800", 10, "%XX"),
@@ -194,7 +197,9 @@ HOSTS = st.one_of(
 )
 BACKLOGS = st.none() | st.integers(1, 1_000_000)
 PORTS = st.integers(0, 65535)
-NAMES = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789-_.", min_size=1, max_size=32)
+NAMES = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789-_.", min_size=1, max_size=32).filter(
+    lambda one: not one.isdigit() or int(one) <= ID_MOST
+)
 PATHS = st.binary(min_size=1, max_size=100).filter(
     lambda one: (
         b"\0" not in one and not one.startswith((b"//", b"@")) and one.rpartition(b"/")[2] not in (b"", b".", b"..")

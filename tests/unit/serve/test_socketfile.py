@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,27 @@ def test_a_directory_that_one_may_not_write_to_is_told(tmp_path: Path) -> None:
             os._exit(0 if "may not write" in str(error) else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@needs_root
+def test_a_lock_of_another_user_is_told() -> None:
+    with tempfile.TemporaryDirectory(prefix="ghostd-") as place:  # pytest's is closed to others
+        os.chmod(place, 0o777)
+        Path(place, "x.sock.lock").touch(mode=0o600)
+        pid = os.fork()
+        if pid == 0:
+            os.setuid(65534)
+            try:
+                opened(f"unix:{place}/x.sock")
+            except DeniedError as error:
+                os._exit(0 if "x.sock.lock is another user's" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_link_in_the_place_of_the_lock_is_told_and_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    (tmp_path / "x.sock.lock").symlink_to(victim)
+    error = refused(f"unix:{tmp_path}/x.sock")
+    assert "x.sock.lock: it is a symbolic link" in str(error)
+    assert not victim.exists()
