@@ -1,4 +1,4 @@
-"""What the tests on a real systemd share: the machine, booted once, and services by the units of this repository."""
+"""What the tests on a real systemd share: a machine, booted once a file, and services by the units that we ship."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: other tests count the children of this process
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine with the units of this repository, and the program that they run."""
     require()

@@ -58,6 +58,9 @@ def test_a_start_that_fails_says_why_and_is_not_tried_again_where_a_person_has_t
 
 
 def test_a_reload_is_waited_for_and_is_given_its_time(service: Service) -> None:
+    if service.machine.version() < 253:
+        # There the end of the program in ExecReload begins the limit anew, and so may undo the time that was given.
+        service.machine.unit(f"{service.unit}.d/zz-reload.conf", "[Service]\nTimeoutStartSec=30s\n")
     service.systemctl("start")
     service.say("slow", "1.5")
     service.systemctl("reload")
