@@ -21,7 +21,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CORE: Final = Path("src/ghostd/core")
-FILES: Final = ("phases.py", "pool.py", "restraint.py", "rollout.py", "roster.py", "snapshot.py")
+FILES: Final = ("gaps.py", "phases.py", "pool.py", "restraint.py", "rollout.py", "roster.py", "snapshot.py")
 SECONDS_MOST: Final = 120.0  # a mutant that turns without end is noticed as well
 
 COMPARISONS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {

@@ -220,6 +220,33 @@ SETTINGS: Final = settings(
 )
 
 
+def test_a_pool_that_is_scaled_to_nobody_just_when_a_replacement_must_wait_has_nothing_to_give_up() -> None:
+    machine = Machine()
+    machine.begin(policy=Policy(spirits=1, give_up_after=3.0, boot_timeout=20.0), uptime=0.0)
+    machine.all_are_ready()
+    machine.one_dies(0, Exit(code=1))
+    machine.manager.command(fact.ScaleAsked(machine.kernel.now, to=0))
+    machine.one_dies(0, Exit(code=1))
+    machine.time_passes(40.0)
+    machine.manager.wake()
+    machine.time_passes(0.1)
+    assert machine.manager.halted is None
+    machine.teardown()
+
+
+def test_a_manager_that_stands_still_when_it_gives_up_ends_in_time_all_the_same() -> None:
+    machine = Machine()
+    policy = Policy(spirits=1, give_up_after=1.0, backoff_first=0.9, backoff_most=0.9, silent_timeout=0.0)
+    machine.begin(policy=policy, uptime=0.0)
+    machine.all_are_ready()
+    machine.one_dies(0, Exit(code=1))
+    machine.one_dies(0, Exit(code=1))
+    machine.it_stands_still(2.0, all_of_it=False, tells=False)  # past the wait, and past its patience
+    machine.manager.weather.stall, machine.manager.weather.stall_most = 1.0, 20.0
+    machine.time_passes(60.0)
+    assert machine.manager.halted is not None
+
+
 @pytest.mark.timeout(300)
 def test_no_history_that_hypothesis_thinks_of_breaks_a_promise() -> None:
     run_state_machine_as_test(Machine, settings=SETTINGS)

@@ -271,6 +271,9 @@ class Pool:
                     self._orders.append(self._roster.give_up(record, Reason.OUTLIVED, now))
 
     def _maintain(self, now: float) -> None:
+        if self._barren_since + self._patience <= now and self.wanted and not self._roster.tally.all_ready:
+            self._give_up(now, Reason.GAVE_UP, f"no spirit was ready for {now - self._barren_since:.1f} s")
+            return  # nobody is made any more
         self._was_whole |= self._roster.tally.all_ready >= self.wanted
         while self._was_whole and (news := self.rollout.turn(self._roster.tally, self.wanted)):
             self._orders.append(news)  # before it was whole, there is nothing to return to
@@ -347,8 +350,6 @@ class Pool:
             self._told = news
             reason = Reason.WHOLE if news is News.WHOLE else Reason.EARLY_DEATH
             self._announce(news, reason, f"{ready} of {self.wanted} spirits are ready")
-        if self._barren_since + self._patience <= now:
-            self._give_up(now, Reason.GAVE_UP, f"no spirit was ready for {now - self._barren_since:.1f} s")
 
     def _wind_up(self, now: float) -> None:
         """Bring the end about: ask or kill all that is left, and halt when nothing is."""

@@ -97,7 +97,7 @@ class Checker:
         self.was_whole = self.was_whole or (ready >= self.wanted and not stopping)
         self.endings.settle(now)
         self.generations.settle(can_begin=self.was_whole and not stopping)
-        self.pace.settle(now, ready, ends=stopping)
+        self.pace.settle(now, is_barren=not ready and self.wanted > 0, ends=stopping)
 
     def counted(self, tally: Tally, now: float) -> None:
         """The pool has counted its spirits."""

@@ -172,9 +172,9 @@ class Pace:
         """It may wait no more: another number is wanted, or another generation."""
         self._held_since = math.inf
 
-    def settle(self, now: float, ready: int, *, ends: bool) -> None:
-        """At the end of a batch; ``ends``: the pool is to end anyhow."""
-        if ready:
+    def settle(self, now: float, *, is_barren: bool, ends: bool) -> None:
+        """At the end of a batch; ``is_barren``: somebody is wanted, and nobody ready; ``ends``: it is to end anyhow."""
+        if not is_barren:
             self.barren_since = self._held_since = math.inf
         elif self.barren_since > now:
             self.barren_since = now

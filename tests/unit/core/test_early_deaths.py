@@ -185,6 +185,25 @@ def test_the_pool_gives_up_when_nobody_was_ready_for_so_long_if_it_is_told_to() 
     )
 
 
+def test_when_it_gives_up_nobody_is_made_in_the_same_breath() -> None:
+    made = whole(2, give_up_after=0.5, young=1.0, backoff_first=0.5, backoff_most=0.5)
+    for spirit in (1, 2):
+        made.handle([exited(spirit, 0.5, FAILED)], 0.5)
+    for spirit in (3, 4):
+        crash(made, spirit, 0.5)
+    assert 0.9 < due(made, 0.5) < 1.0, "the first of two waits"
+    orders = made.handle([], 1.0)
+    assert [type(order) for order in orders] == [Finish, Halt]
+
+
+def test_a_pool_of_nobody_has_nothing_to_give_up() -> None:
+    made = whole(1, give_up_after=3.0)
+    made.handle([exited(1, 0.5, FAILED)], 0.5)
+    made.handle([forked(2, 0.5)], 0.5)
+    made.handle([exited(2, 0.6, FAILED), ScaleAsked(0.6, to=0)], 0.6)
+    assert made.handle([], 10.0) == []
+
+
 def test_by_default_it_never_gives_up() -> None:
     made = whole(1)
     assert len(boots(made, 3_000.0)) > 400
