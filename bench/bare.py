@@ -26,6 +26,8 @@ NANO = 1e9
 class Bare:
     """Forks, waits, replaces. ``job(tick)`` is what each child does."""
 
+    signals_heard: tuple[int, ...] = (signal.SIGTERM, signal.SIGQUIT)
+
     def __init__(self, spirits: int, limit: float, job: work.Job) -> None:
         self.spirits, self.limit, self.job = spirits, int(limit * NANO), job
         self.slots = memoryview(mmap.mmap(-1, spirits * SLOT_WORDS * 8)).cast("Q")
@@ -41,7 +43,7 @@ class Bare:
         """Keep the pool until QUIT (children end by themselves) or TERM (they are killed)."""
         self.epoll.register(self.ready, select.EPOLLIN)
         self.epoll.register(self.signals, select.EPOLLIN)
-        for signum in (signal.SIGTERM, signal.SIGQUIT):
+        for signum in self.signals_heard:
             signal.signal(signum, _ignore)
         signal.set_wakeup_fd(self.wakeup)
         gc.freeze()  # what is there now stays shared with the children
@@ -51,7 +53,7 @@ class Bare:
             wait = max(0.0, (self.deadline - time.monotonic_ns()) / NANO)
             for fd, _ in self.epoll.poll(wait):
                 if fd == self.ready:
-                    self.ready_count += int.from_bytes(os.read(self.ready, 8), sys.byteorder)
+                    self.readied(int.from_bytes(os.read(self.ready, 8), sys.byteorder))
                 elif fd == self.signals:
                     self.stop(os.read(self.signals, 64))
                 else:
@@ -96,6 +98,10 @@ class Bare:
             return True
 
         return tick
+
+    def readied(self, count: int) -> None:
+        """So many children more have had their first tick."""
+        self.ready_count += count
 
     def replace(self, pidfd: int) -> None:
         """Reap the child that has ended and fork another in its seat."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from bench import work
@@ -10,7 +11,10 @@ from ghostd import Prefork
 
 TYPE_CHECKING = False  # as bench.witness: nothing heavy is loaded beside what is measured
 if TYPE_CHECKING:
+    import asyncio
     from typing import ClassVar
+
+    from ghostd.serve.connection import Connection
 
 TURNS, LOOPS = 15, 10_000
 
@@ -70,6 +74,44 @@ class Waiting(Prefork):
     def wait(self) -> None:
         """Work, in the spirit; it takes nothing, so it needs no tick."""
         work.waiting(work.always, Witness(self.witness_folder), self.period)
+
+
+class Answering(Prefork):
+    """Answers connections one by one."""
+
+    witness_folder: ClassVar[str]
+    period: ClassVar[float] = 1.0
+
+    def spirit(self) -> object:
+        """Work, in the spirit."""
+        witness = Witness(self.witness_folder)
+        self.marks = witness.open_table()
+        self.marks[0] = self.marks[1] = 0  # a former process of this pid may have left some
+        witness.tell()
+        return super().spirit()
+
+    def connection(self, sock: Connection, _address: object) -> object:
+        """Answer one."""
+        work.answer(sock, self.marks)
+        return None
+
+
+class Threading(Answering):
+    """Answers several at once, in threads."""
+
+    connections = 8
+
+
+class Awaiting(Answering):
+    """Answers many at once, in the tasks of an event loop."""
+
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # type: ignore[override]
+        """Answer one."""
+        self.marks[0] += 1
+        await reader.read(100)
+        writer.write(b"%d" % os.getpid())
+        await writer.drain()
+        self.marks[1] += 1
 
 
 class Timing(Steady):

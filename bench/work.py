@@ -11,6 +11,10 @@ from collections.abc import Callable
 
 from bench.witness import Order, Witness
 
+TYPE_CHECKING = False  # as bench.witness: nothing heavy is loaded beside what is measured
+if TYPE_CHECKING:
+    import socket
+
 Tick = Callable[[], object]
 Job = Callable[[Tick], None]
 TRACED_TICKS = 10_000
@@ -91,6 +95,14 @@ def traced(tick: Tick, witness: Witness) -> None:
     witness.tell()
     while tick():
         time.sleep(0.05)
+
+
+def answer(connection: "socket.socket", marks: memoryview) -> None:
+    """Say which process answers, and leave marks on the table: how many it has begun and ended."""
+    marks[0] += 1
+    connection.recv(100)
+    connection.sendall(b"%d" % os.getpid())
+    marks[1] += 1
 
 
 def _mark(name: str) -> None:

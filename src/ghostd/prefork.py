@@ -49,8 +49,7 @@ class Prefork(Ghost):
     argument; one that takes none is ready when it begins, is never found silent, and is ended by SystemExit when it is
     asked to leave. A coroutine function runs in an event loop that beats by itself.
 
-    A pool that listens can be told by the answer alone: with the option ``listen``, define
-    ``connection(self, sock, address)`` or ``async connection(self, reader, writer)``, and leave ``spirit`` as it is.
+    Or define ``connection(self, sock, address)`` or ``async connection(self, reader, writer)``, and say ``listen``.
 
     Options: all of :class:`Ghost`, the pool's (docs/reference/options.md) and ``spirit``. Raises OptionError, naming
     option, value and what is allowed, before anything forks. Ancestor: Acme::Ghost::Prefork.
@@ -75,9 +74,9 @@ class Prefork(Ghost):
     # ── for the code of a spirit ──
     def spirit(self) -> object:
         """The body of a spirit: override it. It loops ``while self.tick()`` and returns; what it raises is logged."""
-        if self.connection is not None and self._work is None:
-            return self._answer_all()
         if self._work is None:
+            if self.connection is not None:
+                return self._answer_all(self.connection)
             raise OptionError("option spirit: nothing to run: override spirit() or give Prefork(spirit=function)")
         return self._work() if self._is_deaf else self._work(self)
 
@@ -232,8 +231,11 @@ class Prefork(Ghost):
                 f"the manager has {thread_count()} threads before its first fork: a spirit could inherit a locked lock "
                 "and hang. Start threads in spirit(), or set fork_beside_threads to warn"
             )
-        if self.config.spirit.freeze:
-            _freeze()
+        if self.connection is not None and self._work is None:
+            self._preload(self.connection)
+        if self.config.spirit.freeze:  # a heap that the spirits' collectors do not touch, and that so stays shared
+            gc.collect()
+            gc.freeze()
         if self._inbox is None or not self.ok:
             return  # asked to stop before there was a pool
         self.log.write("info", f"Manager {os.getpid()} started")
@@ -320,15 +322,20 @@ class Prefork(Ghost):
         deaf, interval = self._is_deaf and type(self).spirit is Prefork.spirit, self.config.policy.heartbeat_interval
         return runners.living(self.spirit, context, interval, self._loop_factory, deaf=deaf)
 
-    def _answer_all(self) -> object:
-        from ghostd.serve import stream  # noqa: PLC0415  never in the manager
+    def _preload(self, connection: Body) -> None:
+        from ghostd.serve import stream  # noqa: PLC0415  for those who answer streams
+        from ghostd.spirit import speaker  # noqa: F401, PLC0415  likewise
+
+        stream.preload(connection, self.config.serve)
+
+    def _answer_all(self, connection: Body) -> object:
+        from ghostd.serve import stream  # noqa: PLC0415  loaded by the manager
         from ghostd.serve.manners import Manners  # noqa: PLC0415
         from ghostd.spirit.speaker import Speaker  # noqa: PLC0415
 
-        assert self.connection is not None, "it was looked at before"
         assert self._context is not None, "a spirit has a voice"
-        voice = Speaker(self._context, self._context.page, self.log)
-        return stream.serve(self.connection, self.sockets, voice, Manners.of(self.config.policy, self.config.serve))
+        manners = Manners.of(self.config.policy, self.config.serve)
+        return stream.serve(connection, self.sockets, Speaker(self._context, self.log), manners)
 
     def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         from ghostd.integrations import uvloop  # noqa: PLC0415  in the spirit, and for coroutines only
@@ -391,9 +398,3 @@ class _Hooks:
             self._ghost.report_up()
         elif news.news is News.DRAINING:
             self._ghost.stop_asked(interrupted=False)
-
-
-def _freeze() -> None:
-    """Leave to the spirits a heap that their collector does not touch: touched pages are no longer shared."""
-    gc.collect()
-    gc.freeze()

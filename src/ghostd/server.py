@@ -83,7 +83,7 @@ class Server(Prefork):
             interface=interface,
             sockets=self.sockets,
             backlog=self.config.serve.backlog,
-            voice=Speaker(self._context, self._context.page, self.log),
+            voice=Speaker(self._context, self.log),
             manners=Manners.of(self.config.policy, self.config.serve),
             grace=web.keepalive_grace,
             options=self._options[name],

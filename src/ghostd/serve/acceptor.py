@@ -90,9 +90,8 @@ class Acceptor:
             self._sleep.watch(self._wake_reader)
         self._settle()
         rest = self._shortage.rest(time.monotonic())
-        self._sleep.wait(min(timeout, rest) if rest else timeout)
-        with suppress(BlockingIOError):  # it was a connection that woke it, or time
-            os.read(self._wake_reader, 4096)
+        if self._sleep.wait(min(timeout, rest) if rest else timeout):
+            os.read(self._wake_reader, 65536)
 
     def wake(self) -> None:
         """End the sleep in :meth:`wait`, the present or the next one. From any thread or signal handler."""

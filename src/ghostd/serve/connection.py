@@ -52,9 +52,7 @@ class Connection(socket.socket):
 
     def __init__(self, taken: socket.socket, address: object, pulse: Pulse, leaving: int) -> None:
         """``leaving`` is a descriptor that is readable once the spirit is asked to leave."""
-        family, kind, protocol, timeout = taken.family, taken.type, taken.proto, taken.gettimeout()
-        super().__init__(family, kind, protocol, fileno=taken.detach())
-        self.settimeout(timeout)
+        super().__init__(taken.family, taken.type, taken.proto, fileno=taken.detach())  # one that blocks, as accepted
         self.address = address
         self.broken: OSError | None = None  # the last failure of a call on it
         self._pulse = pulse

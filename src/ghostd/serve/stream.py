@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import os
 import socket
+import sys
 from contextlib import suppress
 
 from ghostd.hints import TYPE_CHECKING
@@ -22,11 +23,20 @@ if TYPE_CHECKING:
     from ghostd.serve.acceptor import Taken
     from ghostd.serve.connection import Pulse
     from ghostd.serve.manners import Manners
+    from ghostd.serve.options import ServeOptions
     from ghostd.serve.voice import Log, Voice
 
     Answer = Callable[..., Any]
 
 _ASYNC = 0x80  # inspect.CO_COROUTINE
+
+
+def preload(answer: Answer, options: ServeOptions) -> None:
+    """Load in the manager what spirits will need, so that they share it; asyncio only if the user has loaded it."""
+    if not _is_coroutine(answer):
+        _kind(options.connections)
+    elif "asyncio" in sys.modules:
+        from ghostd.serve import tasks  # noqa: F401, PLC0415
 
 
 def serve(answer: Answer, sockets: Sequence[socket.socket], voice: Voice, manners: Manners) -> object:
@@ -35,14 +45,17 @@ def serve(answer: Answer, sockets: Sequence[socket.socket], voice: Voice, manner
         from ghostd.serve import tasks  # noqa: PLC0415  loads asyncio
 
         return tasks.serve(answer, sockets, voice, manners)
-    if manners.connections is None or manners.connections == 1:
-        kind: type[Streams] = OneByOne
-    else:
-        from ghostd.serve.threads import InThreads as kind  # noqa: PLC0415, N813  loads threading
-
-    with kind(answer, sockets, voice, manners) as streams:
+    with _kind(manners.connections)(answer, sockets, voice, manners) as streams:
         streams.run()
     return None
+
+
+def _kind(connections: int | None) -> type[Streams]:
+    if connections is None or connections == 1:
+        return OneByOne
+    from ghostd.serve.threads import InThreads  # noqa: PLC0415  loads threading
+
+    return InThreads
 
 
 class Streams:

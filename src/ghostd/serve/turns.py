@@ -45,8 +45,8 @@ class Sleep(Turns, Protocol):
     def watch(self, fd: int) -> None:
         """Wake for this descriptor, too."""
 
-    def wait(self, timeout: float) -> None:
-        """Until one of all these is readable, for so many seconds at most."""
+    def wait(self, timeout: float) -> bool:
+        """Until one of all these is readable, for so many seconds at most; whether it was the one that is watched."""
 
 
 class EpollSleep:
@@ -54,6 +54,7 @@ class EpollSleep:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self._watched = -1
 
     def add(self, fd: int) -> None:
         """Wait for this listener, at the end of its queue."""
@@ -71,10 +72,11 @@ class EpollSleep:
     def watch(self, fd: int) -> None:
         """Wake for this descriptor, too."""
         self._epoll.register(fd, select.EPOLLIN)
+        self._watched = fd
 
-    def wait(self, timeout: float) -> None:
-        """Until one of all these is readable, for so many seconds at most."""
-        self._epoll.poll(timeout, 1)
+    def wait(self, timeout: float) -> bool:
+        """Until one of all these is readable, for so many seconds at most; whether it was the one that is watched."""
+        return any(fd == self._watched for fd, _ in self._epoll.poll(timeout, 1))
 
     def close(self) -> None:
         """Give back what is held; a second time does nothing."""
@@ -86,6 +88,7 @@ class PollSleep:
 
     def __init__(self) -> None:
         self._poll = select.poll()
+        self._watched = -1
 
     def add(self, fd: int) -> None:
         """Wait for this listener, at the end of its queue."""
@@ -101,10 +104,11 @@ class PollSleep:
     def watch(self, fd: int) -> None:
         """Wake for this descriptor, too."""
         self._poll.register(fd, select.POLLIN)
+        self._watched = fd
 
-    def wait(self, timeout: float) -> None:
-        """Until one of all these is readable, for so many seconds at most."""
-        self._poll.poll(timeout * 1000)
+    def wait(self, timeout: float) -> bool:
+        """Until one of all these is readable, for so many seconds at most; whether it was the one that is watched."""
+        return any(fd == self._watched for fd, _ in self._poll.poll(timeout * 1000))
 
     def close(self) -> None:
         """Give back what is held, which is nothing."""

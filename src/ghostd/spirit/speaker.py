@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from threading import Lock
+from _thread import allocate_lock  # threading is a millisecond, and not every spirit has threads
 
 from ghostd.hints import TYPE_CHECKING, Protocol
 from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, IN_FLIGHT, SERVED
@@ -11,7 +11,6 @@ from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, IN_FLIGHT, SERVED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ghostd.linux.board import Page
     from ghostd.spirit.context import Context
 
 
@@ -28,13 +27,13 @@ class Log(Protocol):
 class Speaker:
     """Speaks for one spirit."""
 
-    def __init__(self, context: Context, page: Page, log: Log) -> None:
+    def __init__(self, context: Context, log: Log) -> None:
         self.log = log
         self.tick: Callable[[], bool] = context.beat  # max_ticks is for those who count their own
         self.when_leaving = context.when_leaving
-        self.took, self.gave = _counting(page.words, context.most_requests, context.worn)
+        self.took, self.gave = _counting(context.page.words, context.most_requests, context.worn)
         self._context = context
-        self._moments = page.moments
+        self._moments = context.page.moments
 
     @property
     def is_leaving(self) -> bool:
@@ -57,7 +56,7 @@ def _counting(
     words: memoryview[int], most: int, worn: Callable[[], None]
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """How to count one that begins, and one that is done; after ``most`` of them the spirit is worn."""
-    lock = Lock()  # two threads that count at once must both count
+    lock = allocate_lock()  # two threads that count at once must both count
     in_flight = served = 0
 
     def took() -> None:

@@ -15,8 +15,6 @@ from ghostd.spirit.wear import counting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ghostd.linux.board import Page
-
 
 class Words(dict[int, int]):
     """Words of a page; what is to happen in the middle of a store may be given."""
@@ -114,8 +112,7 @@ class Silent:
 def speaking(most_requests: int) -> tuple[Voice, Speaker]:
     voice = Voice()
     voice.context.most_requests = most_requests
-    page: Page = voice.page  # type: ignore[assignment]
-    return voice, Speaker(voice.context, page, Silent())
+    return voice, Speaker(voice.context, Silent())
 
 
 def test_after_so_many_requests_a_server_s_spirit_is_worn() -> None:
