@@ -140,6 +140,7 @@ def folder(tmp_path: Path) -> Folder:
 def common() -> Iterator[Folder]:
     """One that every user may write to."""
     with open_stage() as stage:
+        stage.place.chmod(0o1777)  # as /tmp: root runs no program that others may replace
         yield Folder(stage.place)
 
 
