@@ -24,6 +24,8 @@ __all__ = ["Handle", "StopResult", "StopState", "stop"]
 
 _TERM_LIMIT: Final = 5.0  # seconds from TERM to KILL: at once means at once, and a loaded machine needs moments
 _KILL_LIMIT: Final = 5.0  # seconds from KILL until it counts as unkillable, as kill_timeout has it for spirits
+_STOP_LIMIT: Final = 0.5  # seconds for SIGSTOP to take hold; who waits for a disk takes longer, and forks nothing
+_LOOK_EVERY: Final = 0.001
 _ROUNDS: Final = 20  # how often a tree is looked over for processes that it has made meanwhile
 
 
@@ -96,6 +98,7 @@ def _kill_tree(manager: Handle, use_pidfd: bool) -> tuple[int, ...]:  # noqa: FB
     """
     tree = {manager.pid: manager}
     manager.send(signal.SIGSTOP)
+    _wait_stopped(manager)
     denied: set[int] = set()
     for _ in range(_ROUNDS):
         fresh = [pid for pid in procfs.descendants(manager.pid) if pid not in tree and pid not in denied]
@@ -103,6 +106,9 @@ def _kill_tree(manager: Handle, use_pidfd: bool) -> tuple[int, ...]:  # noqa: FB
             break
         for pid in fresh:
             _freeze(pid, tree, denied, use_pidfd)
+        for pid in fresh:
+            if pid in tree:
+                _wait_stopped(tree[pid])
     for process in tree.values():
         process.send(signal.SIGKILL)
     until = time.monotonic() + _KILL_LIMIT
@@ -111,6 +117,14 @@ def _kill_tree(manager: Handle, use_pidfd: bool) -> tuple[int, ...]:  # noqa: FB
         if pid != manager.pid:
             process.close()
     return tuple(sorted(left | denied))
+
+
+def _wait_stopped(process: Handle) -> None:
+    """Wait until the signal has taken hold: a process in the middle of a fork finishes it first, unseen by a look."""
+    until = time.monotonic() + _STOP_LIMIT
+    while not procfs.is_stopped(process.pid) and time.monotonic() < until:
+        if process.wait_end(_LOOK_EVERY):
+            return
 
 
 def _freeze(pid: int, tree: dict[int, Handle], denied: set[int], use_pidfd: bool) -> None:  # noqa: FBT001  handed through
