@@ -297,8 +297,8 @@ class Prefork(Ghost):
         def prepare() -> Callable[[Spawn], NoReturn]:
             nonlocal log, be_born, has_lost
             has_lost = self.log.dropped > 0
-            if log != self.log.descriptors():
-                log = self.log.descriptors()
+            if log != (found := self.log.descriptors()):
+                log = found
                 be_born = birth.lay_out(self._inheritance(household, context, log))
             return be_spirit
 

@@ -11,7 +11,7 @@ import os
 from ghostd.core.events import BoardRead, Event, Exited, Left, Readied, Worn
 from ghostd.exits import Exit
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import FOR_EVER, LEAVING, READY, WORN, Board
+from ghostd.linux.board import BEAT, FOR_EVER, LEAVING, READY, WORN, Board
 from ghostd.linux.child import Child, decode
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ghostd.core.actions import Spawn
     from ghostd.core.phases import SpiritId
     from ghostd.engine.sources import Poller
+    from ghostd.linux.board import Cell
 
 
 class Member:
@@ -98,19 +99,16 @@ class Crew:
 
     def read_board(self, now: float) -> BoardRead:
         """The last beat of everybody, and what is in hand."""
-        cells = {}
-        moments, counts = self._board.read_all(), self._board.read_counts()
-        for spirit, member in self._members.items():
-            beat, busy_until, _ = moments[member.seat]
-            cells[spirit] = _believed(beat), _believed(busy_until), *counts[member.seat]
+        read = self._board.read_cells()
+        cells = {spirit: _believed_cell(read[member.seat]) for spirit, member in self._members.items()}
         return BoardRead(cells, now)
 
     def fresh_pids(self) -> list[int]:
         """The pids of those that have beaten since this was last asked."""
-        cells = self._board.read_all()
+        cells = self._board.read_cells()
         fresh = []
         for member in self._members.values():
-            beat = _believed(cells[member.seat][0])
+            beat = _believed(cells[member.seat][BEAT])
             if beat > member.beat:
                 member.beat = beat
                 fresh.append(member.child.pid)
@@ -133,13 +131,13 @@ class Crew:
             self._poller.forget(fd)
         member.child.close()
         member.last_words = self._board.read_text(member.seat)
-        member.lost = self._board.read_in_hand(member.seat)
+        member.lost = self._board.read_cell(member.seat)[2]
         del self._members[member.spirit]
         if self._seats.get(member.seat) == member.spirit:
             del self._seats[member.seat]
         self._unwatched.pop(member.spirit, None)
         self._ended[member.spirit] = member
-        yield from self._state_of(member, self._board.read(member.seat)[2], now)  # it may have said so just before
+        yield from self._state_of(member, self._board.read_state(member.seat), now)  # it may have said so just before
         yield Exited(member.spirit, Exit(*decode(status)), now)
 
     def _state_of(self, member: Member, state: int, now: float) -> Iterable[Event]:
@@ -153,9 +151,16 @@ class Crew:
             yield Worn(member.spirit, now)
 
 
+def _believed_cell(cell: Cell) -> Cell:
+    """A cell as a spirit wrote it, who may have written anything: what is no moment says nothing."""
+    beat, busy_until, in_flight, served = cell
+    if 0.0 <= beat <= FOR_EVER and 0.0 <= busy_until <= FOR_EVER:  # so no NaN gets through
+        return cell
+    return _believed(beat), _believed(busy_until), in_flight, served
+
+
 def _believed(moment: float) -> float:
-    """A moment as a spirit wrote it, who may have written anything: what is no moment says nothing."""
-    return moment if 0.0 <= moment <= FOR_EVER else 0.0  # not even a NaN gets through
+    return moment if 0.0 <= moment <= FOR_EVER else 0.0
 
 
 def reap_adopted(own: set[int]) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 
 from ghostd.engine.clock import now
 from ghostd.errors import ExitCode, ThreadedForkError
@@ -120,6 +119,8 @@ class ForkLauncher:
 def _flush() -> None:
     """What stands in the buffers must not be written twice."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or its reader has gone: nothing can be written twice then
-            if stream is not None:
+        if stream is not None:
+            try:  # noqa: SIM105  it is in the way of each replacement
                 stream.flush()
+            except (OSError, ValueError):  # closed, or its reader has gone: nothing can be written twice then
+                pass

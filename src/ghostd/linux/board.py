@@ -38,7 +38,7 @@ _NO_EXEC_SEAL: Final = 0x0008  # MFD_NOEXEC_SEAL, since Linux 6.3, where a setti
 
 FOR_EVER: Final = 1e10  # a moment three centuries after any boot
 
-Cell = tuple[float, float, int]  # beat, busy until, state
+Cell = tuple[float, float, int, int]  # beat, busy until, in flight, served
 
 
 class Board:
@@ -75,38 +75,31 @@ class Board:
         words[at + BEAT] = words[at + BUSY_UNTIL] = words[at + STATE] = words[at + TEXT_BYTES] = 0
         words[at + IN_FLIGHT] = words[at + SERVED] = 0
 
-    def read(self, seat: int) -> Cell:
-        """The seat's (beat, busy until, state): whatever its spirit wrote there, which may be anything."""
-        chunk, at = seat // _CHUNK, seat % _CHUNK * WORDS
-        moments = self._moments[chunk]
-        return moments[at + BEAT], moments[at + BUSY_UNTIL], self._chunks[chunk][at + STATE]
-
-    def read_all(self) -> list[Cell]:
-        """What :meth:`read` gives, for each seat from 0 to the highest ever prepared: the quick way to read many."""
-        cells: list[Cell] = []
-        for moments, words in zip(self._moments, self._chunks, strict=True):
-            beats, busy = moments[BEAT::WORDS].tolist(), moments[BUSY_UNTIL::WORDS].tolist()
-            cells += zip(beats, busy, words[STATE::WORDS].tolist(), strict=True)
-        del cells[self._backed :]
-        return cells
-
-    def read_in_hand(self, seat: int) -> int:
-        """How many connections or requests the seat's spirit says that it has in hand."""
-        return self._chunks[seat // _CHUNK][seat % _CHUNK * WORDS + IN_FLIGHT]
+    def read_state(self, seat: int) -> int:
+        """The seat's state: whatever its spirit wrote there, which may be anything. So is all that is read below."""
+        return self._chunks[seat // _CHUNK][seat % _CHUNK * WORDS + STATE]
 
     def read_states(self) -> list[int]:
-        """The state alone of each seat: what is read most often."""
+        """The state of each seat from 0 to the highest ever prepared: what is read most often."""
         states = [state for words in self._chunks for state in words[STATE::WORDS].tolist()]
         del states[self._backed :]
         return states
 
-    def read_counts(self) -> list[tuple[int, int]]:
-        """What is in flight and what was served, of each seat: whatever its spirit wrote there."""
-        counts: list[tuple[int, int]] = []
-        for words in self._chunks:
-            counts += zip(words[IN_FLIGHT::WORDS].tolist(), words[SERVED::WORDS].tolist(), strict=True)
-        del counts[self._backed :]
-        return counts
+    def read_cell(self, seat: int) -> Cell:
+        """The seat's beat, until when it is busy, what is in flight, and what was served."""
+        chunk, at = seat // _CHUNK, seat % _CHUNK * WORDS
+        moments, words = self._moments[chunk], self._chunks[chunk]
+        return moments[at + BEAT], moments[at + BUSY_UNTIL], words[at + IN_FLIGHT], words[at + SERVED]
+
+    def read_cells(self) -> list[Cell]:
+        """What :meth:`read_cell` gives, for each seat: the quick way to read many."""
+        cells: list[Cell] = []
+        for moments, words in zip(self._moments, self._chunks, strict=True):
+            whens = [moments[word::WORDS].tolist() for word in (BEAT, BUSY_UNTIL)]
+            counts = [words[word::WORDS].tolist() for word in (IN_FLIGHT, SERVED)]
+            cells += zip(*whens, *counts, strict=True)
+        del cells[self._backed :]
+        return cells
 
     def read_text(self, seat: int) -> str:
         """The text that the seat's spirit has left, which may be anything; empty when there is none."""

@@ -47,6 +47,11 @@ def adopted(board: Board, seat: int) -> Page:
     return board.cradle
 
 
+def said(board: Board, seat: int) -> tuple[float, float, int]:
+    """Beat, busy until, and state, as the manager reads them."""
+    return *board.read_cell(seat)[:2], board.read_state(seat)
+
+
 def write(board: Board, seat: int, beat: float, busy: float = 0.0, state: int = READY) -> None:
     """Have a newborn adopt the seat and write to it."""
 
@@ -61,7 +66,7 @@ def write(board: Board, seat: int, beat: float, busy: float = 0.0, state: int = 
 # ── what gets through ──
 def test_the_manager_reads_what_the_spirit_wrote(board: Board) -> None:
     write(board, 0, time.monotonic(), inf, ONES)
-    beat, busy, state = board.read(0)
+    beat, busy, state = said(board, 0)
     assert 0.0 < beat <= time.monotonic()
     assert (busy, state) == (inf, ONES)
 
@@ -70,10 +75,10 @@ def test_each_seat_has_its_own_page_however_many_there_are(board: Board) -> None
     seats = [0, 1, 255, 256, 300, 511, 512, 5000]
     for seat in seats:
         write(board, seat, seat + 1)
-    everything = board.read_all()
+    everything = board.read_cells()
     assert len(everything) == 5001
     for seat, cell in enumerate(everything):
-        assert cell == board.read(seat) == ((seat + 1, 0, READY) if seat in seats else (0, 0, 0))
+        assert cell == board.read_cell(seat) == ((seat + 1, 0, 0, 0) if seat in seats else (0, 0, 0, 0))
     assert board.read_states() == [READY * (seat in seats) for seat in range(5001)]
 
 
@@ -84,29 +89,29 @@ def test_what_is_in_flight_and_what_was_served_is_read_by_seat_and_blank_for_the
 
     board.prepare(300)
     in_child(newborn)
-    counts = board.read_counts()
-    assert len(counts) == 301
-    assert counts[300] == (3, ONES)
-    assert set(counts[:300]) == {(0, 0)}
+    cells = board.read_cells()
+    assert len(cells) == 301
+    assert (cells[300], board.read_cell(300)) == ((0, 0, 3, ONES),) * 2
+    assert set(cells[:300]) == {(0, 0, 0, 0)}
     board.prepare(300)
-    assert board.read_counts()[300] == (0, 0)
+    assert board.read_cells()[300] == (0, 0, 0, 0)
 
 
 def test_a_prepared_seat_is_blank(board: Board) -> None:
     write(board, 3, 42, 43)
     board.prepare(3)
-    assert board.read(3) == (0, 0, 0)
+    assert said(board, 3) == (0, 0, 0)
 
 
 def test_a_new_board_has_nothing_to_read(board: Board) -> None:
-    assert (board.read_all(), board.read_states(), board.read_counts()) == ([], [], [])
+    assert (board.read_cells(), board.read_states()) == ([], [])
 
 
 def test_seats_may_be_prepared_in_any_order_and_adopted_later(board: Board) -> None:
     for seat in (7, 2, 5):
         board.prepare(seat)
     in_child(lambda: adopted(board, 2).moments.__setitem__(BEAT, 9.0))
-    assert [board.read(seat)[BEAT] for seat in (7, 2, 5)] == [0, 9, 0]
+    assert [board.read_cell(seat)[BEAT] for seat in (7, 2, 5)] == [0, 9, 0]
 
 
 def test_no_value_is_ever_torn(board: Board) -> None:
@@ -125,8 +130,8 @@ def test_no_value_is_ever_torn(board: Board) -> None:
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             for _ in range(1000):
-                seen[board.read(1)[BEAT]] += 1  # KeyError: torn
-                seen[board.read_all()[1][BEAT]] += 1
+                seen[board.read_cell(1)[BEAT]] += 1  # KeyError: torn
+                seen[board.read_cells()[1][BEAT]] += 1
     assert all(count > 100 for count in seen.values()), "the writer and the reader did not meet"
 
 
@@ -138,7 +143,7 @@ def test_a_text_gets_through_and_of_a_long_one_the_end(board: Board, text: str) 
     found = board.read_text(1)
     assert len(found) == min(len(text), PAGE - 512)
     assert text.encode(errors="replace").decode().endswith(found)
-    assert board.read(1) == (0, 0, 0)
+    assert said(board, 1) == (0, 0, 0)
     board.prepare(1)
     assert board.read_text(1) == ""
 
@@ -171,7 +176,7 @@ def test_a_spirit_that_writes_anything_disturbs_no_other(board: Board) -> None:
         board.prepare(seat)
     board.prepare(1)
     in_child(rage)
-    assert board.read(0) == board.read(2) == (0, 0, 0)
+    assert said(board, 0) == said(board, 2) == (0, 0, 0)
     assert len(board.read_text(1)) <= PAGE, "a length that is a lie"
     assert board.read_text(2) == ""
 
@@ -193,10 +198,10 @@ def test_without_memory_a_new_seat_is_an_error_and_the_old_ones_stay() -> None:
             with pytest.raises(OSError) as caught:
                 board.prepare(256)
             assert caught.value.errno == errno.EFBIG
-        assert board.read(0)[BEAT] == 5
+        assert board.read_cell(0)[BEAT] == 5
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         write(board, 256, 6)
-        assert board.read(256)[BEAT] == 6
+        assert board.read_cell(256)[BEAT] == 6
 
     in_child(work)
 
@@ -212,7 +217,7 @@ try:
 except OSError as error:
     failed = error.errno == errno.ENOSPC
 board.prepare(3)
-sys.exit(40 if failed and board.read_all() == [(0, 0, 0)] * 4 else 41)
+sys.exit(40 if failed and board.read_cells() == [(0, 0, 0, 0)] * 4 else 41)
 """
     trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=fallocate", "-e", "inject=fallocate:error=ENOSPC:when=1"]
     assert subprocess.run([*trace, sys.executable, "-c", program], check=False, timeout=30).returncode == 40
@@ -238,7 +243,7 @@ if pid == 0:
     board.cradle.moments[0] = 7.0
     os._exit(0)
 os.waitpid(pid, 0)
-assert board.read(300) == (7, 0, 0)
+assert board.read_cell(300) == (7, 0, 0, 0)
 print("memfd" if board.fileno() >= 0 else "nameless")
 """
     trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=memfd_create", "-e", f"inject=memfd_create:{fault}"]
@@ -292,7 +297,7 @@ def test_what_a_spirit_forks_cannot_speak_for_it(board: Board) -> None:
 
     board.prepare(0)
     in_child(newborn)
-    assert board.read(0) == (11, 2000, READY)
+    assert said(board, 0) == (11, 2000, READY)
 
 
 def test_many_lives_of_a_seat_leave_no_descriptor_and_no_map(board: Board) -> None:
