@@ -17,15 +17,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ghostd.errors import SystemFault
-from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import lock
-
-if TYPE_CHECKING:
-    from typing import Final
-
-_MODE: Final = 0o600  # whoever could read it could take a shared lock and so keep the ghost from starting
-_TRIES: Final = 100  # each is lost to somebody who removed the file that moment; a hundred in a row are a fault
 
 
 class GhostLock:
@@ -37,30 +29,19 @@ class GhostLock:
 
     def try_start(self) -> bool:
         """Become the one that may start the ghost; False when somebody else is, or it is running."""
-        for _ in range(_TRIES):
-            if self.holder() is not None:
-                return False
-            if self.is_in_place():  # open since an earlier call: to take the lock again is allowed
-                return lock.try_lock(self._fd)
-            self.close()
-            try:
-                fd = lock.open_regular(self.path, os.O_RDWR | os.O_CREAT, _MODE)
-            except FileNotFoundError:
-                if os.path.isdir(os.path.dirname(self.path)):
-                    continue  # removed as it was opened
-                raise
-            if not lock.try_lock(fd):
-                os.close(fd)
-                return False
-            if not _names(self.path, fd):
-                os.close(fd)
-                continue
-            if lock.holder(fd) is not None:  # became the manager between the first look and the lock
-                os.close(fd)
-                return False
-            self._fd = fd
-            return True
-        raise SystemFault(f"lock file {self.path} was removed {_TRIES} times while it was being taken")
+        if self.holder() is not None:
+            return False
+        if self.is_in_place():  # open since an earlier call: to take the lock again is allowed
+            return lock.try_lock(self._fd)
+        self.close()
+        fd = lock.claim(self.path)
+        if fd < 0:
+            return False
+        if lock.holder(fd) is not None:  # became the manager between the first look and the lock
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
 
     def try_sign(self) -> bool:
         """Become the manager, for life: called by the process that stays, after try_start in it or in its starter.
@@ -69,7 +50,7 @@ class GhostLock:
         """
         if self._fd < 0 or not lock.sign(self._fd):
             return False
-        if not _names(self.path, self._fd):  # removed: nobody would find this lock
+        if not lock.is_at(self.path, self._fd):  # removed: nobody would find this lock
             self.close()
             return False
         lock.unlock(self._fd)  # whoever starts now sees the manager
@@ -106,7 +87,7 @@ class GhostLock:
 
     def is_in_place(self) -> bool:
         """Whether the path still names the file that this process has open."""
-        return self._fd >= 0 and _names(self.path, self._fd)
+        return self._fd >= 0 and lock.is_at(self.path, self._fd)
 
     def fileno(self) -> int:
         """The descriptor, or -1."""
@@ -150,13 +131,3 @@ def _open_already(path: str) -> int:
             if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                 return int(name)
     return -1
-
-
-def _names(path: str, fd: int) -> bool:
-    """Whether the path names the very file that is open as fd."""
-    try:
-        found = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    own = os.fstat(fd)
-    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)

@@ -58,14 +58,15 @@ def open_regular(path: str | os.PathLike[str], flags: int, mode: int = 0o644) ->
     return fd
 
 
-def claim(path: str | os.PathLike[str], mode: int = 0o600) -> int:
+def claim(path: str | os.PathLike[str]) -> int:
     """Make the file if need be, and take its lock: the descriptor; -1 when another has it. OSError as of open.
 
-    The file has its name still when the lock is taken, so that whoever comes next finds the same one.
+    It is its owner's alone: whoever could read it could take a shared lock, and so keep the owner from it. The file has
+    its name still when the lock is taken, so that whoever comes next finds the same one.
     """
     for _ in range(_TRIES):
         try:
-            fd = open_regular(path, os.O_RDWR | os.O_CREAT, mode)
+            fd = open_regular(path, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             if os.path.isdir(os.path.dirname(path) or "."):
                 continue  # removed as it was opened
