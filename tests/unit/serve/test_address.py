@@ -173,6 +173,7 @@ def read(text: str) -> Address | AddressError:
 
 @given(st.lists(PIECES | st.text(max_size=4), max_size=12).map("".join) | st.text())
 @example("unix:/\udc80")
+@example("?\x85")
 def test_any_text_is_an_address_or_an_error_that_points_into_it(text: str) -> None:
     address = read(text)
     if isinstance(address, AddressError):
