@@ -1,4 +1,7 @@
-"""What the tests of the examples share: databases of their own. Rule: what is started here is ended here, by pid."""
+"""What the tests of the examples share: examples that are started, and databases of their own.
+
+Rule: what is started here is ended here, by pid.
+"""
 
 import contextlib
 import os
@@ -13,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import NEEDS, wait_until
+from tests.examples.example import Example, Start
+from tests.support import NEEDS, is_alive, wait_gone, wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,24 @@ class Cluster:
 
     def url(self, database: str) -> str:
         return f"postgresql://wordmill@/{database}?host={self.place}"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an example; it is ended, however the test ends."""
+    started: list[Example] = []
+
+    def begin(name: str, *words: str, **environ: str) -> Example:
+        example = Example(name, tmp_path, *words, **environ)
+        started.append(example)
+        example.start()
+        return example
+
+    yield begin
+    for example in started:
+        if example.pid and is_alive(example.pid):
+            os.kill(example.pid, signal.SIGTERM)
+            wait_gone(example.pid)
 
 
 @pytest.fixture(scope="session")

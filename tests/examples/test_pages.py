@@ -7,92 +7,18 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support import children_of, is_alive, needs_root, needs_tool, stat_of, wait_gone, wait_until
+from tests.examples.example import EXAMPLES, Example, Start
+from tests.live.traffic import Traffic, connect
+from tests.support import children_of, needs_root, needs_tool, stat_of, wait_gone, wait_until
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
 PAGES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
 
 pytestmark = pytest.mark.live
-
-
-class Example:
-    """One example in a directory of its own, spoken to by its commands."""
-
-    def __init__(self, name: str, place: Path, *words: str, **environ: str) -> None:
-        self.name, self.place = name, place
-        self.words = list(words) or [sys.executable, str(EXAMPLES / f"{name}.py")]
-        self.environ = {**os.environ, **environ}
-        self.pid = 0
-
-    @property
-    def log(self) -> str:
-        path = self.place / f"{self.name}.log"
-        return path.read_text() if path.exists() else ""
-
-    @property
-    def spirits(self) -> list[int]:
-        return [pid for pid, state in children_of(self.pid).items() if state not in "ZX"]
-
-    def run(self, verb: str, code: int = 0) -> str:
-        """Run a command; what it prints, once it has ended with this code."""
-        done = subprocess.run(
-            [*self.words, verb],
-            cwd=self.place,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        assert done.returncode == code, (done.stdout, done.stderr, self.log)
-        return done.stdout + done.stderr
-
-    def start(self) -> None:
-        said = re.search(r"^Running (\d+)\n\Z", self.run("start"), re.MULTILINE)  # preinit may have spoken before
-        assert said
-        self.pid = int(said[1])
-
-    def stop(self) -> None:
-        assert self.run("stop") == f"Stopped {self.pid}\n"
-        wait_gone(self.pid, timeout=0.1)
-        assert self.run("status", code=3) == "Not running\n"
-        assert not list(self.place.glob("*.pid"))
-
-    def wait_log(self, pattern: str, count: int = 1, timeout: float = 10.0) -> list[str]:
-        """Wait until the log has so many matches of the pattern; all of them."""
-
-        def found() -> list[str]:
-            matches = re.findall(pattern, self.log)
-            return matches if len(matches) >= count else []
-
-        return wait_until(found, timeout, f"{count} x {pattern!r} in {self.name}.log:\n{self.log}")
-
-
-Start = Callable[..., Example]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start an example; it is ended, however the test ends."""
-    started: list[Example] = []
-
-    def begin(name: str, *words: str, **environ: str) -> Example:
-        example = Example(name, tmp_path, *words, **environ)
-        started.append(example)
-        example.start()
-        return example
-
-    yield begin
-    for example in started:
-        if example.pid and is_alive(example.pid):
-            os.kill(example.pid, signal.SIGTERM)
-            wait_gone(example.pid)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -242,6 +168,45 @@ def test_coroutine_answers_in_each_spirit_and_a_blocked_loop_is_replaced(start: 
     assert ask(new, "hello") == f"pid {new}: hello\n"
     example.stop()
     assert not list(tmp_path.glob("*.sock"))
+
+
+def test_echo_answers_on_its_socket_and_a_reload_loses_no_connection(start: Start, tmp_path: Path) -> None:
+    example = start("echo")
+    assert example.addresses == [f"unix:{tmp_path}/echo.sock"]
+    before = set(example.spirits)
+    with Traffic(example.addresses[0], clients=3, answers=rb"(hello)\n") as traffic, dial(example) as open_all_along:
+        open_all_along.sendall(b"hello")
+        assert open_all_along.recv(100) == b"hello"
+        for number in range(1, 4):
+            traffic.wait_answers(50)
+            example.run("reload")
+            example.wait_log("Reloaded: ", number)
+        assert open_all_along.recv(100) == b"", "closed in order"
+    assert not traffic.total.lost
+    assert traffic.total.answered > 150
+    wait_until(lambda: len(example.spirits) == 2 and not before & set(example.spirits))
+    example.stop()
+    assert not list(tmp_path.glob("*.sock"))
+
+
+def test_echo_answers_as_many_at_a_time_as_it_says(start: Start) -> None:
+    example = start("echo", GHOSTD_SPIRITS="1")
+    with ExitStack() as stack:
+        socks = [stack.enter_context(dial(example)) for _ in range(5)]
+        for sock in socks:
+            sock.sendall(b"hello")
+        assert [sock.recv(100) for sock in socks[:4]] == [b"hello"] * 4
+        socks[4].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            socks[4].recv(100)
+        socks[0].close()
+        socks[4].settimeout(10)
+        assert socks[4].recv(100) == b"hello"
+    example.stop()
+
+
+def dial(example: Example) -> socket.socket:
+    return connect(example.addresses[0])
 
 
 def test_queue_consumer_loses_no_file_when_spirits_are_killed(start: Start, tmp_path: Path) -> None:

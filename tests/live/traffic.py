@@ -72,9 +72,13 @@ class Tally:
 class Traffic:
     """Clients that connect, ask and are answered, again and again, in threads of this process."""
 
-    def __init__(self, address: str, clients: int = 4, pause: float = 0.002) -> None:
+    def __init__(
+        self, address: str, clients: int = 4, pause: float = 0.002, answers: bytes = rb"(\d+) hello\n"
+    ) -> None:
+        """``answers`` is what one looks like; they are counted by its group."""
         self._address = address
         self._pause = pause
+        self._answers = answers
         self._over = threading.Event()
         self._tallies = [Tally() for _ in range(clients)]
         self._threads = [threading.Thread(target=self._talk, args=(tally,)) for tally in self._tallies]
@@ -107,7 +111,7 @@ class Traffic:
             except OSError as error:
                 tally.lost.append(f"{error!r} after {time.monotonic() - begun:.3f} s")
                 continue
-            if re.fullmatch(rb"\d+ hello\n", answer):
-                tally.answers[answer.split()[0]] += 1
+            if found := re.fullmatch(self._answers, answer):
+                tally.answers[found[1]] += 1
             else:
                 tally.lost.append(f"{answer!r} after {time.monotonic() - begun:.3f} s")
