@@ -87,7 +87,7 @@ def _user(user: Name | None) -> tuple[int, pwd.struct_passwd | None]:
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
-            if not user.isdecimal():
+            if not _is_number(user):
                 raise LookupError(f"there is no user {user!r}") from None
             user = int(user)
         else:
@@ -106,9 +106,13 @@ def _group(group: Name) -> int:
         try:
             return grp.getgrnam(group).gr_gid
         except KeyError:
-            if not group.isdecimal():
+            if not _is_number(group):
                 raise LookupError(f"there is no group {group!r}") from None
     return _checked(int(group), "gid")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10  # other digits are somebody's name, if anything
 
 
 def _checked(number: int, what: str) -> int:

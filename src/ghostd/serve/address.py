@@ -40,7 +40,7 @@ class AddressError(OptionError):
     """A text is no address: the message says why, shows the text and points to the place."""
 
     def __init__(self, what: str, text: str, at: int) -> None:
-        super().__init__(f"option listen: {_shown(what)}\n{_pointed(text, at)}")
+        super().__init__(f"option listen: {shown(what)}\n{_pointed(text, at)}")
         self.at = at  # the place of the mistake in the text
 
 
@@ -378,9 +378,9 @@ def _pointed(text: str, at: int) -> str:
     part = text[begin : begin + _SHOWN]
     lead = "..." if begin else ""
     tail = "..." if begin + _SHOWN < len(text) else ""
-    return f"  {lead}{_shown(part)}{tail}\n  {' ' * (len(lead) + at - begin)}^"
+    return f"  {lead}{shown(part)}{tail}\n  {' ' * (len(lead) + at - begin)}^"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """The text with a mark for each character that could break or hide the line of an error."""
     return "".join(one if one.isprintable() else "?" for one in text)

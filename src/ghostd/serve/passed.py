@@ -11,6 +11,7 @@ from ghostd.errors import OptionError
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import listening
 from ghostd.record import Frozen
+from ghostd.serve.address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -51,8 +52,9 @@ def _read(said: Mapping[str, str]) -> list[Passed]:
             "cannot listen on systemd: LISTEN_FDS is not set, so nothing was handed over; start it by its .socket unit"
         )
     if pid != str(os.getpid()):
+        whose = shown(pid[:20]) or "not set"
         raise OptionError(
-            f"cannot listen on systemd: LISTEN_PID is {pid or 'not set'}, this process is {os.getpid()}: the sockets "
+            f"cannot listen on systemd: LISTEN_PID is {whose}, this process is {os.getpid()}: the sockets "
             "were handed to another process; have systemd start this one itself, without a shell between them"
         )
     if not (count.isascii() and count.isdigit() and len(count) <= 4 and 0 < int(count) <= MOST):
@@ -71,7 +73,7 @@ def chosen(address: Systemd, passed: list[Passed], named: set[str]) -> list[Pass
     if not found:
         names = ", ".join(sorted({one.name for one in passed}))
         raise OptionError(
-            f"cannot listen on {address}: systemd has handed over no such socket, but {names}; "
+            f"cannot listen on {address}: systemd has handed over no such socket, but {shown(names)}; "
             "FileDescriptorName= of the .socket unit says how one is called"
         )
     return found

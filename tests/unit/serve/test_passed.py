@@ -29,6 +29,7 @@ def said(**variables: str) -> dict[str, str]:
         (said(listen_fds="1"), "LISTEN_PID is not set"),
         (said(listen_fds="1", listen_pid="1"), "LISTEN_PID is 1, this process is"),
         (said(listen_fds="1", listen_pid=f"0{ME}"), "LISTEN_PID is 0"),
+        (said(listen_fds="1", listen_pid="\x1b[2J"), "LISTEN_PID is ?[2J,"),
         (said(listen_pid=ME), "LISTEN_FDS is ''"),
         (said(listen_fds="0", listen_pid=ME), "LISTEN_FDS is '0'"),
         (said(listen_fds="-1", listen_pid=ME), "LISTEN_FDS is '-1'"),
