@@ -9,7 +9,7 @@ SEED ?= 1
 STEPS ?= 1000000
 MINUTES ?= 5
 
-.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz sweep cover ci clean
+.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz sweep soak cover ci clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -76,6 +76,9 @@ fuzz: $(STAMP)  ## A fuzzer at each parser in turn: make fuzz MINUTES=60
 sweep: $(STAMP)  ## Every system call of a manager failed, once and for ever: half an hour or more
 	@$(BIN)/python -m tests.faults.sweep --part 1/2 & one=$$!; \
 	$(BIN)/python -m tests.faults.sweep --part 2/2; two=$$?; wait $$one && exit $$two
+
+soak: $(STAMP)  ## Two ghosts at work, beaten in twenty ways and judged: make soak MINUTES=120 SEED=7
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
 
 # Some processes of tests are other users', who must be able to write their figures down.
 cover: $(STAMP)  ## All tests, measured: core 100 % of branches, the rest 95 %

@@ -7,6 +7,7 @@ import ctypes
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -136,6 +137,17 @@ def end_all(pids: set[int]) -> None:
 def _reap(pid: int) -> None:
     with suppress(ChildProcessError, ProcessLookupError):
         os.waitpid(pid, os.WNOHANG)
+
+
+# ── chance that can be played again ──
+def seed_of_commit() -> int:
+    """A number that changes with each commit, to choose a slice by; 1 where there is no history."""
+    words = ["git", "rev-parse", "--short=8", "HEAD"]
+    try:
+        done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:
+        return 1
+    return int(done.stdout, 16) if done.returncode == 0 else 1
 
 
 # ── what a test needs ──

@@ -36,8 +36,8 @@ class PostgresQueue(Queue):
         """Connect. The lock timeout is short, so that a spirit that waits for a stopped one still ticks."""
         self._db = psycopg.connect(url, options="-c search_path=wordmill -c lock_timeout=1s")
 
-    def fill(self, paths: Sequence[str], rounds: int = 1) -> None:
-        jobs = [(path, number) for number in range(rounds) for path in paths]
+    def fill(self, paths: Sequence[str], rounds: int = 1, first: int = 0) -> None:
+        jobs = [(path, number) for number in range(first, rounds) for path in paths]
         self._db.execute(self.SCHEMA)
         self._db.cursor().executemany("INSERT INTO job (path, round) VALUES (%s, %s) ON CONFLICT DO NOTHING", jobs)
         self._db.commit()

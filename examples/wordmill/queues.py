@@ -57,7 +57,7 @@ class Queue(ABC):
     """What both databases promise. Open it in the process that uses it: a connection does not survive a fork."""
 
     @abstractmethod
-    def fill(self, paths: Sequence[str], rounds: int = 1) -> None:
+    def fill(self, paths: Sequence[str], rounds: int = 1, first: int = 0) -> None:
         """Make the tables and one job for each path and round; jobs that are there already stay as they are."""
 
     @abstractmethod
@@ -146,10 +146,10 @@ class SqliteQueue(Queue):
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._locks = os.open(f"{path}-owners", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def fill(self, paths: Sequence[str], rounds: int = 1) -> None:
+    def fill(self, paths: Sequence[str], rounds: int = 1, first: int = 0) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(self.SCHEMA)
-        jobs = ((path, number) for number in range(rounds) for path in paths)
+        jobs = ((path, number) for number in range(first, rounds) for path in paths)
         with self._transaction():
             self._db.executemany("INSERT OR IGNORE INTO job (path, round) VALUES (?, ?)", jobs)
 

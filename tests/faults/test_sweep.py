@@ -3,30 +3,17 @@
 Rule: the slice is drawn from a seed that is shown, so that what broke can be played again.
 """
 
-import subprocess
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.sweep import sweep
-from tests.support import needs_root, needs_tool
+from tests.support import needs_root, needs_tool, seed_of_commit
 
 pytestmark = [pytest.mark.live, needs_tool("strace"), needs_root]
 
-ROOT: Final = Path(__file__).parents[2]
 SLICE: Final = 6  # faults of each scenario
-
-
-def seed_of_commit() -> int:
-    """A number that changes with each commit; 1 where there is no history."""
-    words = ["git", "rev-parse", "--short=8", "HEAD"]
-    try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
-        return 1
-    return int(done.stdout, 16) if done.returncode == 0 else 1
 
 
 @pytest.mark.timeout(180)

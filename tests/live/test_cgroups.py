@@ -6,87 +6,23 @@ A group of the test's own is made where this machine lets root make one, in vers
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.live.groups import Group, home_of
 from tests.live.harness import Stage, moment
 from tests.support import is_alive, needs_root, wait_gone, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.root, needs_root]
 
-ROOT: Final = Path("/sys/fs/cgroup")
 LONG: Final = bool(os.environ.get("GHOSTD_LONG"))
 SILENCE: Final = 1.2
 LIMITS: Final[dict[str, Any]] = {"heartbeat_interval": 0.2, "heartbeat_timeout": 1.0, "silent_timeout": 0.6}
 
 
-class Group:
-    """A control group of this test's own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        """The command before a command that puts it into the group."""
-        return ("bash", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "-")
-
-    def take(self, pid: int) -> None:
-        self._write("cgroup.procs", pid)
-
-    def close(self) -> None:
-        self.thaw()
-        wait_until(lambda: not (self.path / "cgroup.procs").read_text(), what="the end of whoever is in the group")
-        self.path.rmdir()
-
-    def freeze(self) -> None:
-        if (self.path / "freezer.state").exists():
-            self._write("freezer.state", "FROZEN")
-            wait_until(lambda: (self.path / "freezer.state").read_text() == "FROZEN\n")
-        else:
-            self._write("cgroup.freeze", 1)
-            wait_until(lambda: "frozen 1" in (self.path / "cgroup.events").read_text())
-
-    def thaw(self) -> None:
-        for name, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-            if (self.path / name).exists():
-                self._write(name, word)
-
-    def allow_processor(self, part: float) -> None:
-        if (self.path / "cpu.cfs_quota_us").exists():
-            self._write("cpu.cfs_quota_us", int(part * 100_000))
-        else:
-            self._write("cpu.max", f"{int(part * 100_000)} 100000")
-
-    def throttled(self) -> int:
-        """How many times it was held back."""
-        fields = dict(line.split() for line in (self.path / "cpu.stat").read_text().splitlines())
-        return int(fields.get("nr_throttled", 0))
-
-    def allow_processes(self, most: int) -> None:
-        self._write("pids.max", most)
-
-    def _write(self, name: str, word: object) -> None:
-        (self.path / name).write_text(f"{word}\n")
-
-
-def _home(controller: str) -> Path | None:
-    """Where groups of that kind are made: a tree of version 1, else version 2 where it is handed on."""
-    first = ROOT / controller
-    if os.access(first / "cgroup.procs", os.W_OK):
-        return first
-    for second in (ROOT, ROOT / "unified"):
-        handed_on = second / "cgroup.subtree_control"
-        if handed_on.exists() and (controller == "freezer" or controller in handed_on.read_text().split()):
-            return second if os.access(second / "cgroup.procs", os.W_OK) else None
-    return None
-
-
 def _group(controller: str) -> Iterator[Group]:
-    home = _home(controller)
+    home = home_of(controller)
     if home is None:
         pytest.skip(f"no control group with {controller} can be made here")
     made = Group(home / f"ghostd-test-{os.getpid()}")
