@@ -13,6 +13,7 @@ import select
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from granian import _granian
@@ -124,12 +125,12 @@ async def _serve_asgi(job: Job, options: Mapping[str, Any]) -> None:
     until = begun + manners.patience
     await _until(engines.are_empty, engines.limit(begun, until))
     engines.stop_accepting()
-    await _until(lambda: not exchanges.in_hand and _is_quiet(exchanges.last, begun, job.grace), until)
+    await _until(lambda: not exchanges.kept and _is_quiet(exchanges.last, begun, job.grace), until)
+    engines.end()
+    await _until(engines.have_ended, until)
     if exchanges.in_hand:
         job.voice.log.write("warn", wsgi.told_cut(exchanges.in_hand, exchanges.in_hand, manners.patience))
         exchanges.cut()
-    engines.end()
-    await _until(engines.have_ended, until)
     await lifespan.shutdown()
 
 
@@ -148,7 +149,8 @@ class _WsgiService:
         self._job = job
         self._options = {**options, "blocking_threads": options["blocking_threads"] or _THREADS}
         self._pulse = wsgi.Pulse(job.voice, self._options["blocking_threads"])
-        self._last = time.monotonic()  # when a request ended
+        self._kept: set[object] = set()  # requests in hand of HTTP/1: a connection is kept until an answer says close
+        self._last = time.monotonic()  # when one of these ended
         self._leaves = False
         reader, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
@@ -172,12 +174,12 @@ class _WsgiService:
         until = begun + manners.patience
         self._wait(engines.are_empty, engines.limit(begun, until))
         engines.stop_accepting()
-        self._wait(lambda: not pulse.in_hand and _is_quiet(self._last, begun, job.grace), until)
+        self._wait(lambda: not self._kept and _is_quiet(self._last, begun, job.grace), until)
+        engines.end()
+        self._wait(engines.have_ended, until)
         if pulse.in_hand:
             job.voice.log.write("warn", wsgi.told_cut(pulse.in_hand, pulse.in_hand, manners.patience))
             return
-        engines.end()
-        self._wait(engines.have_ended, until)
         loop.close()
 
     def _wait(self, condition: Callable[[], bool], limit: float) -> None:
@@ -187,17 +189,21 @@ class _WsgiService:
 
     def _call(self, environ: Any, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401  as PEP 3333 has them
         self._pulse.begin()
-        goes_on = False
+        request, goes_on = object(), False
+        if environ["SERVER_PROTOCOL"].startswith("HTTP/1"):
+            self._kept.add(request)
         try:
             answer = self._job.app(environ, self._watched(start_response))
             goes_on = not isinstance(answer, list)
-            return _Counted(answer, self._end) if goes_on else answer
+            return _Counted(answer, partial(self._end, request)) if goes_on else answer
         finally:
             if not goes_on:
-                self._end()
+                self._end(request)
 
-    def _end(self) -> None:
-        self._last = time.monotonic()
+    def _end(self, request: object) -> None:
+        if request in self._kept:
+            self._last = time.monotonic()
+            self._kept.discard(request)
         self._pulse.end()
 
     def _watched(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
@@ -265,7 +271,7 @@ class _Engines:
             epolls.withdraw(fd)
 
     def end(self) -> None:
-        """Close what is idle, finish what is in hand."""
+        """Close what is idle, finish what is in hand; whoever speaks HTTP/2 is told to go, by GOAWAY."""
         for signal in self._signals:
             signal.set()
 

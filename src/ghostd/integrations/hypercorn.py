@@ -13,6 +13,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.protocol.h2 import H2Protocol
 
 from ghostd.linux import peek
 from ghostd.serve import asgi, logs, wsgi
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _LOOK = 0.02  # seconds between two looks at what is idle
 _READ = 65536
+_NO_LIMIT: Final = 1 << 62
+# RFC 9113, 6.8: GOAWAY without an error, after the highest stream there can be, since nothing was refused yet.
+_GOODBYE: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 
 # Options of hypercorn that ghostd decides itself, and what says so.
 _TAKEN: Final = {
@@ -79,8 +83,10 @@ def try_out(options: Mapping[str, Any]) -> None:
 
 
 def _configure(options: Mapping[str, Any]) -> Config:
+    """Its own limit of requests on a connection is off by default: with HTTP/2 it loses those under way."""
     given = {name: value for name, value in options.items() if name != "lifespan"}
-    return Config.from_mapping({"errorlog": logging.getLogger("hypercorn.error"), **given})
+    chosen = {"errorlog": logging.getLogger("hypercorn.error"), "keep_alive_max_requests": _NO_LIMIT}
+    return Config.from_mapping({**chosen, **given})
 
 
 class _Service:
@@ -124,6 +130,7 @@ class _Service:
                 self._cut()
                 return
             for connection in list(self._connections):
+                connection.say_goodbye()
                 if self._idle.is_over(connection, now, is_idle=connection.is_idle) and not connection.has_unread:
                     await connection.end()
             tasks = [connection.task for connection in self._connections] + list(self._arriving)
@@ -187,6 +194,7 @@ class _Connection:
         self._server = server
         self._context = context
         self._writer = writer
+        self._is_told = False
 
     @property
     def is_idle(self) -> bool:
@@ -198,6 +206,17 @@ class _Connection:
         """Whether something has come in meanwhile."""
         sock = self._writer.get_extra_info("socket")
         return sock is not None and sock.fileno() >= 0 and bool(peek.unread(sock.fileno()))
+
+    def say_goodbye(self) -> None:
+        """Tell a client of HTTP/2 that what it asks from now on has to go elsewhere; what is on its way is answered.
+
+        In HTTP/1 the answers say so. hypercorn has the word for a connection that is idle only, and h2 thinks that it
+        is the last one; so it is written past both of them, between two whole frames.
+        """
+        wrapper = getattr(self._server, "protocol", None)  # made when it begins to run
+        if not self._is_told and wrapper is not None and isinstance(wrapper.protocol, H2Protocol):
+            self._is_told = True
+            self._writer.write(_GOODBYE)
 
     async def end(self) -> None:
         """Close it in order: what waits for its idleness to end is told."""

@@ -29,7 +29,8 @@ class Exchanges:
 
     def __init__(self, app: App, voice: Voice) -> None:
         self.in_hand = 0
-        self.last = time.monotonic()  # when something began or ended
+        self.kept = 0  # those of HTTP/1 among them: such a connection is kept until an answer says close
+        self.last = time.monotonic()  # when one of these began or ended
         self._app = app
         self._voice = voice
         self._leaving = asyncio.Event()
@@ -52,17 +53,23 @@ class Exchanges:
         exchange = (_Websocket if scope["type"] == "websocket" else _Request)(scope, receive, send, self._leaving)
         task = asyncio.current_task()
         assert task is not None, "a server calls an application in a task"
+        is_kept = _is_http1(scope)
         self._tasks.add(task)
         self.in_hand += 1
-        self.last = time.monotonic()
+        self._count(is_kept)
         self._voice.took()
         try:
             await exchange.run(self._app)
         finally:
             self._tasks.discard(task)
             self.in_hand -= 1
-            self.last = time.monotonic()
+            self._count(-is_kept)
             self._voice.gave()
+
+    def _count(self, more: int) -> None:
+        if more:
+            self.kept += more
+            self.last = time.monotonic()
 
 
 class _Request:
@@ -95,7 +102,7 @@ class _Request:
     async def _tell(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._is_stream = is_stream(message)
-            if self._leaving.is_set() and str(self._scope.get("http_version", "")).startswith("1"):
+            if self._leaving.is_set() and _is_http1(self._scope):
                 message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
         elif self._is_stream and self._leaving.is_set():
             raise LeftError
@@ -157,6 +164,10 @@ class _Websocket:
 def _ignore(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()
+
+
+def _is_http1(scope: Message) -> bool:
+    return str(scope.get("http_version", "")).startswith("1")
 
 
 def is_stream(message: Message) -> bool:
