@@ -9,7 +9,7 @@ SEED ?= 1
 STEPS ?= 1000000
 MINUTES ?= 5
 
-.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz sweep soak cover ci clean
+.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz sweep soak matrix cover ci clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -80,6 +80,9 @@ sweep: $(STAMP)  ## Every system call of a manager failed, once and for ever: ha
 soak: $(STAMP)  ## Two ghosts at work, beaten in twenty ways and judged: make soak MINUTES=120 SEED=7
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
 
+matrix: $(STAMP)  ## Every surroundings on each other CPython that is installed here
+	@bash .ci/matrix
+
 # Some processes of tests are other users', who must be able to write their figures down.
 cover: $(STAMP)  ## All tests, measured: core 100 % of branches, the rest 95 %
 	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
@@ -93,5 +96,5 @@ ci:  ## What is run on each change
 	@bash .ci/run
 
 clean:  ## Everything that was made
-	rm -rf .venv build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf .venv .venv-* build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from ghostd.core.phases import NEVER
 from ghostd.engine.clock import now
 from ghostd.engine.crew import Crew, reap_adopted
 from ghostd.hints import TYPE_CHECKING
+from ghostd.linux import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,8 @@ class Manager:
         self._next_pulse = now() if pulse is not None else NEVER
         self._events: list[Event] = []
         self._has_spawned = False  # the first turn does not wait
-        self._adopts = os.getpid() == 1  # orphans of the whole container end here
+        # Orphans of the whole container end here, or those of our spirits: whoever started us may have asked for them.
+        self._adopts = os.getpid() == 1 or process.is_subreaper()
 
     def post(self, event: Event) -> None:
         """Hand in a fact from inside the process: a hook that asks for a reload, say."""

@@ -29,6 +29,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _PROT_READ_WRITE = 1 | 2
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
@@ -88,6 +89,13 @@ def mapping_shared(fd: int, length: int, at: int) -> Callable[[int], int]:
 def become_subreaper(adopt: bool = True) -> None:  # noqa: FBT001, FBT002  one flag, and the name asks for it
     """Become the parent of each descendant that loses its own, or stop being it."""
     _prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, int(adopt))
+
+
+def is_subreaper() -> bool:
+    """Whether :func:`become_subreaper` was called here, or by the program that this process was before an exec."""
+    told = ctypes.c_int()
+    done = load().prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(told), 0, 0, 0)
+    return bool(done == 0 and told.value)
 
 
 def set_dumpable(dumpable: bool) -> None:  # noqa: FBT001  one flag, and the name asks for it

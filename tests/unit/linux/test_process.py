@@ -46,6 +46,15 @@ def test_a_subreaper_gets_the_orphans_until_it_gives_it_up() -> None:
     assert in_child(lambda: (orphan(True), orphan(False))) == (True, False)
 
 
+def test_a_subreaper_is_known_for_one_and_its_child_is_none() -> None:
+    def told() -> tuple[bool, bool, bool]:
+        before = process.is_subreaper()
+        process.become_subreaper()
+        return before, process.is_subreaper(), in_child(process.is_subreaper)
+
+    assert in_child(told) == (False, True, False)
+
+
 def _have_child(gate: Gate, hold: Gate) -> None:
     pid = os.fork()
     if pid == 0:
