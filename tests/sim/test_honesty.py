@@ -21,6 +21,7 @@ from ghostd.exits import Exit
 from ghostd.record import replace
 from ghostd.testing.promises import Promise, Violation
 from ghostd.testing.world import Mode, World
+from tests.sim.test_requests import BAD_SERVERS
 
 SEEDS: Final = range(1, 41)
 STEPS: Final = 5_000
@@ -318,7 +319,7 @@ SABOTAGES: Final[list[tuple[Promise, Make, Policy | None]]] = [
     (Promise.HALT, EndsTwice, None),
     (Promise.CODE, LiesAboutItsEnd, None),
     (Promise.CODE, EndsWithoutAReason, Policy()),
-    (Promise.BOOT, ThinksThatItWasWhole, None),
+    (Promise.BOOT, ThinksThatItWasWhole, Policy(spirits=2)),
     (Promise.DEADLINE, Oversleeps, None),
     (Promise.DEADLINE, NeverWakes, None),
     (Promise.PROGRESS, TurnsAndTurns, None),
@@ -350,8 +351,8 @@ def test_a_pool_that_breaks_one_promise_is_found_by_the_check_of_it(
     assert 0 < len(violation.events) <= 20
 
 
-def test_every_promise_has_a_pool_that_breaks_it() -> None:
-    assert {promise for promise, _, _ in SABOTAGES} == set(Promise)
+def test_every_promise_has_a_pool_or_a_spirit_that_breaks_it() -> None:
+    assert {promise for promise, *_ in (*SABOTAGES, *BAD_SERVERS)} == set(Promise)
 
 
 def test_a_whole_pool_passes_where_the_broken_ones_fail() -> None:

@@ -62,7 +62,8 @@ def _summary(total: Report, took: float, worlds: int, failures: int) -> str:
     return (
         f"{worlds:,} worlds, {failures} failures; "
         f"{total.steps:,} steps in {took:.1f} s ({total.steps / took:,.0f} steps/s), "
-        f"{total.batches:,} batches, {total.lives:,} lives ({codes}), {total.simulated / _YEAR:,.2f} simulated years"
+        f"{total.batches:,} batches, {total.lives:,} lives ({codes}), {total.requests:,} requests served, "
+        f"{total.simulated / _YEAR:,.2f} simulated years"
     )
 
 

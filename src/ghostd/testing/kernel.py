@@ -36,7 +36,7 @@ _RUNS: Final = Status.RUNS  # at hand: a member of an Enum is slow to reach in 3
 class Process:
     """One process. Subclasses say what it does; this class is what the kernel does with it."""
 
-    __slots__ = ("asked", "deaf_until", "exit", "pid", "stash", "status")
+    __slots__ = ("asked", "asked_at", "deaf_until", "exit", "pid", "stash", "status")
 
     def __init__(self) -> None:
         self.pid = 0
@@ -45,9 +45,13 @@ class Process:
         self.deaf_until = 0.0  # SIGKILL has no effect before: uninterruptible sleep
         self.stash: list[Callable[[], None]] = []  # what it would have done while it was stopped
         self.asked = False  # SIGQUIT is pending or was taken
+        self.asked_at = FOREVER  # since when
 
     def quit(self) -> None:
         """SIGQUIT is taken."""
+
+    def ended(self) -> None:
+        """It has come to its end, and what it held is given back."""
 
     @property
     def exists(self) -> bool:
@@ -126,7 +130,7 @@ class Kernel:
         elif signum == signal.SIGCONT:
             self._continue(process)
         elif signum == signal.SIGQUIT and not process.asked:
-            process.asked = True
+            process.asked, process.asked_at = True, self.now
             self.after(0.0, process.quit, process)
 
     def end(self, process: Process, exit_: Exit) -> None:
@@ -134,6 +138,7 @@ class Kernel:
         process.exit = exit_
         process.status = Status.ZOMBIE
         process.stash.clear()
+        process.ended()
         delay = self.notice_delay()
         if delay > 0.0:
             self.after(delay, lambda: self._show(process))

@@ -13,6 +13,7 @@ from ghostd.core.phases import Generation, SpiritId
 from ghostd.core.policy import Policy
 from ghostd.testing.kernel import FOREVER, Kernel
 from ghostd.testing.manager import Manager, Weather
+from ghostd.testing.requests import Listener, Server
 from ghostd.testing.spirits import (
     BAD,
     BRIEF,
@@ -86,6 +87,8 @@ class Nemesis:
         roll = random.random
         self._trouble = 0.0 if roll() < 0.1 else self.scale * 10.0 ** (1.5 * roll() - 0.5)  # between two faults
         self._wishes = 0.0 if roll() < 0.1 else self.scale * 10.0 ** (2.0 * roll() - 0.5)  # between two wishes
+        self.listener = Listener(kernel, manager, Random(kernel.now))  # dice of their own: another client, same faults
+        self.make_server: type[Server] = Server
         manager.make_spirit = self.make_spirit
         kernel.death_delay = self._death_delay
         kernel.notice_delay = self._notice_delay
@@ -107,6 +110,7 @@ class Nemesis:
     def make_peace(self) -> None:
         """No fault and no wish from now on; what hangs or cannot die stays so."""
         self.calm = True
+        self.listener.close()
         kernel = self.kernel
         kernel.fork_refusals, kernel.fork_refused_until = 0, 0.0
         self.manager.weather = Weather()
@@ -118,7 +122,8 @@ class Nemesis:
 
     def make_spirit(self, spirit: SpiritId, generation: Generation) -> Spirit:
         """A spirit as good as its generation's code, and as what that needs."""
-        return Spirit(spirit, self._habits(generation), self.kernel, self.random, self.manager.ring)
+        habits, ring = self._habits(generation), self.manager.ring
+        return self.make_server(spirit, habits, self.kernel, self.random, ring, self.listener)
 
     def _habits(self, generation: Generation) -> Habits:
         if self.calm:
@@ -185,11 +190,15 @@ class Nemesis:
     def _kill_one(self) -> None:
         spirit = self._anybody()
         if spirit is not None:
-            self.kernel.send(spirit, signal.SIGKILL)
+            self._strike(spirit, signal.SIGKILL)
 
     def _kill_all(self) -> None:
         for spirit in list(self.manager.spirits.values()):
-            self.kernel.send(spirit, signal.SIGKILL)
+            self._strike(spirit, signal.SIGKILL)
+
+    def _strike(self, spirit: Spirit, signum: int) -> None:
+        spirit.struck = True
+        self.kernel.send(spirit, signum)
 
     def _stop_one(self) -> None:
         spirit = self._anybody()
@@ -201,7 +210,7 @@ class Nemesis:
             self._stop_for_a_while(spirit)
 
     def _stop_for_a_while(self, spirit: Spirit) -> None:
-        self.kernel.send(spirit, signal.SIGSTOP)
+        self._strike(spirit, signal.SIGSTOP)
         if self.random.random() < 0.7:
             wait = self.scale * 1.5 * self.random.random()
             self.kernel.after(wait, lambda: self.kernel.send(spirit, signal.SIGCONT))

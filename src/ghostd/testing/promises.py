@@ -36,6 +36,9 @@ class Promise(Enum):
     PROGRESS = "handling at the deadline moves the deadline"
     COUNTS = "the counts that are kept are those of the spirits counted anew"
     SNAPSHOT = "a snapshot agrees with what has happened"
+    KEPT = "a request in hand is dropped only by a crash, by a stranger, or when the time that a spirit has is over"
+    QUEUE = "what waits in the queue survives every spirit, stop and reload"
+    SERVED = "once the faults stop, whatever waits is served within a bound"
     WHOLE = "once the faults stop, the pool is whole within a bound"
 
 

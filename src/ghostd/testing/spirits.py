@@ -112,6 +112,7 @@ class Spirit(Process):
         "ring",
         "spirit",
         "state",
+        "struck",
         "told",
         "told_worn",
         "worn",
@@ -137,6 +138,7 @@ class Spirit(Process):
         self.told_worn = False  # and of ``worn``
         self.hung = False
         self.liar = False
+        self.struck = False  # somebody else than its manager has killed or stopped it
 
     # ── what it can do; a test may call these itself ──
     def say_ready(self) -> None:

@@ -27,6 +27,7 @@ from ghostd.testing.kernel import FOREVER, Kernel
 from ghostd.testing.manager import AnyPool, Manager
 from ghostd.testing.nemesis import Nemesis, draw_policy
 from ghostd.testing.promises import Promise, Violation, demand
+from ghostd.testing.requests import Server
 
 UPTIME_MOST: Final = 1e6  # seconds that a machine has been up when a ghost starts, at most
 _GOOD_BOOT: Final = 1.0  # seconds: more than a sound spirit takes to boot, to be noticed, and to leave
@@ -46,6 +47,7 @@ class Report:
     steps: int = 0  # things that happened: in a spirit, in the kernel, at the operator's, or a manager's turn
     batches: int = 0  # of which a pool was told
     lives: int = 0  # pools that have ended
+    requests: int = 0  # that were served
     simulated: float = 0.0  # seconds
     codes: Counter[str] = field(default_factory=Counter)  # exit codes of these pools
 
@@ -54,6 +56,7 @@ class Report:
         self.steps += other.steps
         self.batches += other.batches
         self.lives += other.lives
+        self.requests += other.requests
         self.simulated += other.simulated
         self.codes += other.codes
 
@@ -65,7 +68,8 @@ class World:
         policy: the policy of every pool in it; without one, each pool has another, drawn at random.
         seed: all chance comes from it.
         mode: whether to check at some moment that the pool recovers.
-        make_pool: what makes a pool; for the tests of the checks themselves.
+        make_pool: what makes a pool; for the tests of the checks themselves, as is
+        make_server: what makes a spirit.
     """
 
     def __init__(
@@ -75,11 +79,13 @@ class World:
         seed: int = 0,
         mode: Mode = Mode.SAFETY,
         make_pool: Callable[[Policy, float], AnyPool] = Pool,
+        make_server: type[Server] = Server,
     ) -> None:
         self.seed = seed
         self.mode = mode
         self._policy = policy
         self._make_pool = make_pool
+        self._make_server = make_server
         self._random = Random(seed)
         self._report = Report()
         self._begin()
@@ -98,7 +104,7 @@ class World:
         report = self._report
         while report.steps < until:
             kernel, manager = self.kernel, self.manager
-            began, batches = kernel.now, manager.batches
+            began, batches, served = kernel.now, manager.batches, self.nemesis.listener.served
             while report.steps < until and manager.halted is None:
                 at, wake_at = kernel.next_at, manager.wake_at
                 if at <= wake_at:
@@ -110,7 +116,9 @@ class World:
                     manager.turn()
             report.simulated += kernel.now - began
             report.batches += manager.batches - batches
+            report.requests += self.nemesis.listener.served - served
             if manager.halted is not None:
+                self.nemesis.listener.account()
                 report.lives += 1
                 report.codes[manager.halted.code.name] += 1
                 self._begin()
@@ -122,6 +130,7 @@ class World:
         self.kernel = Kernel(random.random() * UPTIME_MOST)
         self.manager = Manager(policy, self.kernel, random, self._make_pool)
         self.nemesis = Nemesis(policy, self.kernel, self.manager, random)
+        self.nemesis.make_server = self._make_server
         length = self.nemesis.scale * 10.0 ** (3.2 * random.random() - 1.5)
         self.kernel.after(length, self._judge_soon if self.mode is Mode.LIVENESS else self._end)
 
@@ -137,7 +146,7 @@ class World:
 
     def _judge_soon(self) -> None:
         self.nemesis.make_peace()
-        self.kernel.after(self._bound(), self._judge)
+        self.kernel.after(self._bound() + self.nemesis.listener.rest, self._judge)
 
     def _judge(self) -> None:
         manager = self.manager
@@ -148,6 +157,8 @@ class World:
             there = [one for one in there if one != (Phase.READY, snapshot.generation)]
             whole = snapshot.ready >= snapshot.wanted - (manager.policy.spare == 0) and len(there) <= 2
         demand(whole, Promise.WHOLE, f"{snapshot} after {self._bound():.1f} s without a fault")
+        waiting = self.nemesis.listener.queue if snapshot.wanted else ()
+        demand(not waiting, Promise.SERVED, f"{len(waiting)} requests wait")
         lives = manager.checker.ledger.lives.values()
         worn = [one for one in lives if one.phase is Phase.READY and one.worn_at < self.kernel.now - self._rotation()]
         demand(not worn, Promise.RECYCLE, f"{worn} were not replaced")
