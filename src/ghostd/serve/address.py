@@ -327,7 +327,7 @@ def _owner(reader: _Reader, settings: dict[str, tuple[str, int]], key: str) -> s
     if key not in settings:
         return None
     text, at = settings[key]
-    if set(text) <= _DIGITS and int(text[:11]) > ID_MOST:
+    if set(text) <= _DIGITS and int(text.lstrip("0")[:11] or "0") > ID_MOST:
         reader.fail(f"the number of a {key} goes from 0 to {ID_MOST}", at)
     return reader.word(text, at, f"a {key}", _IN_USER, NAME_MOST)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ghostd.errors import ExitCode, OptionError
 from ghostd.serve.address import (
     ID_MOST,
+    NAME_MOST,
     PATH_BYTES_MOST,
     TEXT_MOST,
     Address,
@@ -19,6 +20,8 @@ from ghostd.serve.address import (
     parse,
     parse_all,
 )
+
+LONG_HOST = ".".join(["a" * 63] * 3 + ["a" * 61])  # the longest that there is
 
 
 # ── what is read ──
@@ -37,6 +40,20 @@ from ghostd.serve.address import (
         ("localhost:0", Tcp("localhost", 0)),
         ("tcp://web.example.com:80?backlog=16", Tcp("web.example.com", 80, backlog=16)),
         ("tcp://fd:80", Tcp("fd", 80)),
+        ("tcp://unix:80", Tcp("unix", 80)),
+        ("tcp://systemd:80", Tcp("systemd", 80)),
+        ("255.255.255.255:65535", Tcp("255.255.255.255", 65535)),
+        ("[::1.2.3.4]:80", Tcp("::1.2.3.4", 80)),
+        ("[1:2:3:4:5:6:1.2.3.4]:80", Tcp("1:2:3:4:5:6:1.2.3.4", 80)),
+        ("[1:2:3:4:5:6:7::]:80", Tcp("1:2:3:4:5:6:7::", 80)),
+        (f"{LONG_HOST}:80", Tcp(LONG_HOST, 80)),
+        ("unix:////run//x.sock", Unix("/run//x.sock")),
+        ("unix:" + "/" * (TEXT_MOST - 6) + "x", Unix("/x")),
+        ("unix:/" + "x" * (PATH_BYTES_MOST - 1), Unix("/" + "x" * (PATH_BYTES_MOST - 1))),
+        ("unix:/run/\udcff.sock", Unix("/run/\udcff.sock")),
+        ("unix:@a/.", Unix("@a/.")),
+        ("unix:x?mode=0777&user=4294967294", Unix("x", mode=0o777, user="4294967294")),
+        ("systemd:" + "n" * NAME_MOST, Systemd("n" * NAME_MOST)),
         ("unix:/run/x.sock", Unix("/run/x.sock")),
         ("unix:///run/x.sock", Unix("/run/x.sock")),
         ("unix:x.sock", Unix("x.sock")),
@@ -60,61 +77,94 @@ def test_a_text_means_an_address(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("text", "at", "why"),
     [
-        ("", 0, "empty"),
-        ("8080", 4, ":PORT"),
-        ("localhost", 9, ":PORT"),
-        ("127.0.0.1:", 10, "the port is missing"),
-        ("127.0.0.1:80x", 12, "without 'x'"),
-        ("127.0.0.1:65536", 10, "0 to 65535"),
-        ("127.0.0.1:٣", 10, "without"),
-        ("127.0.0.256:80", 0, "four numbers"),
-        ("127.1:80", 0, "four numbers"),
-        ("127.0.0.01:80", 0, "four numbers"),
-        ("a..b:80", 2, "between the dots"),
-        ("my host:80", 2, "no ' '"),
-        ("::1:80", 0, "brackets"),
-        ("[::1:80", 0, "not closed"),
-        ("[::1]80", 5, "a colon and the port"),
-        ("[::1]", 5, "a colon and the port"),
-        ("[:::1]:80", 1, "no IPv6 address"),
-        ("[1::2::3]:80", 1, "no IPv6 address"),
-        ("[1:2]:80", 1, "no IPv6 address"),
-        ("[:::1.2.3.4]:80", 1, "no IPv6 address"),
-        ("[fe80::1%]:80", 9, "interface"),
-        ("http://x:80", 0, "http:// is not known"),
-        ("tcp://:80?backlog=0", 18, "1 to"),
-        (":80?backlog", 11, "no value"),
-        (":80?", 4, "nothing is no setting"),
-        (":80?mode=660", 4, "it takes v6only, backlog"),
-        (":80?backlog=1&backlog=2", 14, "twice"),
-        (":80?v6only=true", 4, "IPv6"),
-        ("[::]:80?v6only=1", 15, "true or false"),
-        ("unix:", 5, "missing"),
-        ("unix://host/x", 5, "no host"),
-        ("unix:/run/", 10, "directory"),
-        ("unix:/run/..", 12, "directory"),
-        ("unix:/run/%2", 10, "hexadecimal"),
-        ("unix:/run/%00", 10, "zero byte"),
-        ("unix:/run/x?mode=1777", 17, "octal"),
-        ("unix:/run/x?mode=668", 17, "octal"),
-        ("unix:/run/x?user=a b", 18, "no ' '"),
-        ("unix:/run/x?user=4294967295", 17, "0 to 4294967294"),
-        ("unix:/run/x?group=" + "9" * 300, 18, "0 to 4294967294"),
-        ("unix:@name?mode=660", 16, "no mode"),
-        ("unix:/run/\n", 10, "%XX"),
-        ("unix:/run/\ud800", 10, "%XX"),
-        ("unix:/" + "x" * PATH_BYTES_MOST, 5, "at most 107"),
-        ("fd:2", 3, "3 to"),
-        ("fd:x", 3, "without 'x'"),
-        ("fd:", 3, "missing"),
-        ("systemd:", 8, "1 to 255"),
-        ("x" * (TEXT_MOST + 1), TEXT_MOST, "at most 1024"),
+        ("", 0, "an address is empty; write 127.0.0.1:8080, unix:/run/x.sock, fd:3 or systemd"),
+        ("8080", 4, "no colon and port: write HOST:PORT, or :PORT for all addresses of this machine"),
+        ("localhost", 9, "no colon and port: write HOST:PORT, or :PORT for all addresses of this machine"),
+        ("127.0.0.1:", 10, "the port is missing; it is a number from 0 to 65535"),
+        ("127.0.0.1:80x", 12, "the port is a number from 0 to 65535, without 'x'"),
+        ("127.0.0.1:65536", 10, "the port is a number from 0 to 65535"),
+        ("127.0.0.1:٣", 10, "the port is a number from 0 to 65535, without '٣'"),
+        ("127.0.0.256:80", 0, "an IPv4 address has four numbers from 0 to 255, as in 127.0.0.1"),
+        ("127.1:80", 0, "an IPv4 address has four numbers from 0 to 255, as in 127.0.0.1"),
+        ("127.0.0.01:80", 0, "an IPv4 address has four numbers from 0 to 255, as in 127.0.0.1"),
+        ("a..b:80", 2, "between the dots of a host stand 1 to 63 characters"),
+        ("my host:80", 2, "a host has no ' '"),
+        ("::1:80", 0, "an IPv6 address stands in brackets, as in [::1]:8080"),
+        ("[::1:80", 0, "the bracket of an IPv6 address is not closed"),
+        ("[::1]80", 5, "after the bracket a colon and the port follow, as in [::1]:8080"),
+        ("[::1]", 5, "after the bracket a colon and the port follow, as in [::1]:8080"),
+        ("[:::1]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[1::2::3]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[1:2]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[:::1.2.3.4]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[fe80::1%]:80", 9, "after the % of an IPv6 address the name of an interface follows"),
+        ("http://x:80", 0, "http:// is not known; write tcp://HOST:PORT, HOST:PORT or unix:/PATH"),
+        ("tcp://:80?backlog=0", 18, "backlog is a number from 1 to 1000000"),
+        (":80?backlog", 11, "backlog has no value; write backlog=..."),
+        (":80?", 4, "nothing is no setting of this address; it takes v6only, backlog"),
+        (":80?mode=660", 4, "mode is no setting of this address; it takes v6only, backlog"),
+        (":80?backlog=1&backlog=2", 14, "backlog is set twice"),
+        (":80?v6only=true", 4, "v6only is a setting of an IPv6 address, as in [::]:8080?v6only=true"),
+        ("[::]:80?v6only=1", 15, "v6only is true or false"),
+        ("unix:", 5, "the path of the socket is missing, as in unix:/run/x.sock"),
+        ("unix://host/x", 5, "a socket file has no host: write unix:/PATH"),
+        ("unix:/run/", 10, "this is the path of a directory; the name of the socket is missing"),
+        ("unix:/run/..", 12, "this is the path of a directory; the name of the socket is missing"),
+        ("unix:/run/%2", 10, "after % two hexadecimal digits follow; write a % itself as %25"),
+        ("unix:/run/%00", 10, "a zero byte has no place in a path or name"),
+        ("unix:/run/x?mode=1777", 17, "mode is three octal digits, as in mode=660"),
+        ("unix:/run/x?mode=668", 17, "mode is three octal digits, as in mode=660"),
+        ("unix:/run/x?user=a b", 18, "a user has no ' '"),
+        ("unix:/run/x?user=4294967295", 17, "the number of a user goes from 0 to 4294967294"),
+        ("unix:/run/x?group=" + "9" * 300, 18, "the number of a group goes from 0 to 4294967294"),
+        ("unix:@name?mode=660", 16, "an abstract socket has no file, and so no mode"),
+        ("unix:/run/\n", 10, "character 10 has no place in an address; in a path write it as %XX"),
+        ("unix:/run/\ud800", 10, "a character stands for no byte; write bytes as %XX"),
+        ("unix:/" + "x" * PATH_BYTES_MOST, 5, "the path has 108 bytes, at most 107 are possible: choose a shorter one"),
+        ("fd:2", 3, "a descriptor is a number from 3 to 2147483647"),
+        ("fd:x", 3, "a descriptor is a number from 3 to 2147483647, without 'x'"),
+        ("fd:", 3, "a descriptor is missing; it is a number from 3 to 2147483647"),
+        ("systemd:", 8, "the name of a socket has 1 to 255 characters, as in systemd:web"),
+        ("x" * (TEXT_MOST + 1), 1024, "an address has 1025 characters, at most 1024 are read"),
+        ("http://x://y", 0, "http:// is not known; write tcp://HOST:PORT, HOST:PORT or unix:/PATH"),
+        ("unix:/run/\x7f", 10, "character 127 has no place in an address; in a path write it as %XX"),
+        ("?x", 1, "x is no setting of this address; it takes v6only, backlog"),
+        (":80?backlog=1?", 13, "backlog is a number from 1 to 1000000, without '?'"),
+        (":80?backlog=", 11, "backlog has no value; write backlog=..."),
+        (":80?=1", 4, "nothing is no setting of this address; it takes v6only, backlog"),
+        (".".join(["a" * 63] * 3 + ["a" * 62]) + ":80", 253, "a host has 254 characters, at most 253 are possible"),
+        ("a" * 64 + ":80", 0, "between the dots of a host stand 1 to 63 characters"),
+        ("a.bb..c:80", 5, "between the dots of a host stand 1 to 63 characters"),
+        ("[::1]:80]", 8, "the port is a number from 0 to 65535, without ']'"),
+        ("a:b:80", 0, "an IPv6 address stands in brackets, as in [::1]:8080"),
+        ("a.0123456789:80", 0, "an IPv4 address has four numbers from 0 to 255, as in 127.0.0.1"),
+        ("[fe80::1%e h]:80", 10, "the zone of an address has no ' '"),
+        ("[1:2:3:4:5:6:7::8]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[1:2:3:4:5:6:7:8:9]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[1:2:3:4:5:6:7:1.2.3.4]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[12345::]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        ("[g::]:80", 1, "this is no IPv6 address; one is written as ::1 or 2001:db8::7"),
+        (":80?backlog=1000001", 12, "backlog is a number from 1 to 1000000"),
+        ("unix:@", 5, "the path of the socket is missing, as in unix:/run/x.sock"),
+        ("unix:/run/.", 11, "this is the path of a directory; the name of the socket is missing"),
+        ("unix:@name?user=a", 16, "an abstract socket has no file, and so no user"),
+        ("unix:@name?group=a", 17, "an abstract socket has no file, and so no group"),
+        ("unix:/run/x?mode=1000", 17, "mode is three octal digits, as in mode=660"),
+        ("unix:/run/x?mode=06600", 17, "mode is three octal digits, as in mode=660"),
+        ("unix:/run/x?group=a/b", 19, "a group has no '/'"),
+        ("unix:/run/x?user=9876543210", 17, "the number of a user goes from 0 to 4294967294"),
+        ("unix:/run/x?user=009999999999", 17, "the number of a user goes from 0 to 4294967294"),
+        ("unix:/run/x?user=" + "n" * 256, 272, "a user has 256 characters, at most 255 are possible"),
+        ("fd:2147483648", 3, "a descriptor is a number from 3 to 2147483647"),
+        ("systemd:a:b", 8, "the name of a socket has no colon"),
+        ("systemd:" + "n" * 256, 8, "the name of a socket has 1 to 255 characters, as in systemd:web"),
+        ("systemd:a%", 9, "after % two hexadecimal digits follow; write a % itself as %25"),
     ],
 )
 def test_a_mistake_is_pointed_at(text: str, at: int, why: str) -> None:
     with pytest.raises(AddressError) as error:
         parse(text)
-    assert why in str(error.value)
+    assert str(error.value).splitlines()[0] == f"option listen: {why}"
     assert error.value.at == at
     assert isinstance(error.value, OptionError)
     assert error.value.code is ExitCode.BAD_OPTION
@@ -138,9 +188,43 @@ def test_of_a_long_text_the_part_with_the_mistake_is_shown() -> None:
     assert shown[caret.index("^")] == "?"  # the tab
 
 
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (Tcp("web", 80), "web:80"),
+        (Tcp("unix", 80), "tcp://unix:80"),
+        (Tcp("fd", 80), "tcp://fd:80"),
+        (Tcp("systemd", 80), "tcp://systemd:80"),
+        (Unix("/run/\u2028%,?"), "unix:/run/%E2%80%A8%25%2C%3F"),
+    ],
+)
+def test_an_address_has_one_text(address: Address, text: str) -> None:
+    assert str(address) == text
+
+
+def test_an_abstract_name_is_told_from_a_path() -> None:
+    assert Unix("@name").is_abstract
+    assert not Unix("/run/@name").is_abstract
+
+
+def test_the_places_of_a_long_text_that_are_left_out_are_marked() -> None:
+    def shown(text: str) -> list[str]:
+        with pytest.raises(AddressError) as error:
+            parse(text)
+        return str(error.value).splitlines()[1:]
+
+    text = "unix:/" + "x" * 500 + "\t" + "y" * 400
+    assert shown(text) == [f"  ...{'x' * 36}?{'y' * 35}...", "  " + " " * 39 + "^"]
+    assert shown("http://" + "x" * 65) == ["  http://" + "x" * 65, "  ^"]
+    assert shown("http://" + "x" * 66) == ["  http://" + "x" * 65 + "...", "  ^"]
+
+
 def test_an_address_that_is_named_twice_is_an_error_but_port_0_is_another_one_each_time() -> None:
-    with pytest.raises(AddressError, match="twice"):
+    with pytest.raises(AddressError) as error:
         parse_all(["127.0.0.1:80", "tcp://127.0.0.1:80"])
+    assert str(error.value).splitlines()[0] == "option listen: an address is named twice; leave one out"
+    assert error.value.at == 0
+    assert parse_all(["fd:3", ":80", "fd:4"]) == [Fd(3), Tcp("", 80), Fd(4)]
     assert len(parse_all(["127.0.0.1:0", "127.0.0.1:0"])) == 2
 
 
@@ -151,6 +235,7 @@ def test_an_address_that_is_named_twice_is_an_error_but_port_0_is_another_one_ea
         ("unix:/run/x.sock", "unix:/run/x.sock"),
         ("unix:@name", "unix:@name"),
         ("unix:", "unix:"),
+        ("unix:?mode=660", "unix:?mode=660"),
         (":80", ":80"),
     ],
 )
