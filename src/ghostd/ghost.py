@@ -120,10 +120,7 @@ class Ghost:
 
         Raises what went wrong: UserError or SystemFault with the daemon's own message and exit code.
         """
-        running = self._filepid.running()
-        if running:
-            return running
-        return self.daemonize() or detach.end(self._live())
+        return self._filepid.running() or self.daemonize() or detach.end(self._live())
 
     def daemonize(self) -> int:
         """Detach from the caller: the daemon's pid in the starter, once it is up, and 0 in the daemon.
@@ -158,16 +155,16 @@ class Ghost:
         told otherwise.
         """
         self._prepare()
-        if not self._filepid.acquire_to_run(is_wanted=self.config.daemon.pidfile is not None):
-            raise self._filepid.refusal()
-        with self._filepid.trying() as undone:
+        with self._filepid.trying(self._hear(mortal=True).close) as undone:
+            if not self._filepid.acquire_to_run(is_wanted=self.config.daemon.pidfile is not None):
+                raise self._filepid.refusal()
             undone.callback(self._door.close)
             self.preinit()
-            undone.callback(self._hear().close)  # who asks it to stop from now on finds nothing half done
+            self._hear()  # who asks it to stop from now on finds nothing half done
             self._open()
-        options = self.config.log
-        if options.logfile is None and options.loghandle is None and options.logger is None:
-            self._log = Log(replace(options, logfile="/dev/stderr"), name=self.name)
+        log = self.config.log
+        if (log.logfile, log.loghandle, log.logger) == (None, None, None):
+            self._log = Log(replace(log, logfile="/dev/stderr"), name=self.name)
         return self._live()
 
     def stop(self) -> int:
@@ -201,9 +198,8 @@ class Ghost:
 
         Takes a word or the arguments of a script: ``sys.exit(ghost.ctrl(sys.argv[1:]))``.
         """
-        word = command if isinstance(command, str) else " ".join(command)
         try:
-            return self._answer(word, signal_number)
+            return self._answer(command if isinstance(command, str) else " ".join(command), signal_number)
         except GhostdError as error:
             lsb.say(sys.stderr, f"{self.name}: {error}")
             return error.code
@@ -252,11 +248,12 @@ class Ghost:
         self._tell_starter(code)
         return code
 
-    def _hear(self) -> Inbox:
-        """From now on a signal is noted, and served when there is a time for it."""
+    def _hear(self, *, mortal: bool = False) -> Inbox:
+        """From now on a signal is noted, and served when there is a time for it; or, mortal, ends what is begun."""
         if self._inbox is None:
             self._inbox = Inbox(MANAGER_SIGNALS, REQUEST_SIGNALS)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGER_SIGNALS)  # whoever started it may have blocked some
+        self._inbox.is_mortal = mortal
         return self._inbox
 
     def _open(self) -> None:

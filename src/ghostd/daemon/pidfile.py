@@ -24,7 +24,7 @@ from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import procfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Final, Self
 
 _LOOK_EVERY: Final = 0.005  # seconds between looks of who waits for a start to come through
@@ -238,10 +238,14 @@ class FilePid:
         return True
 
     @contextmanager
-    def trying(self) -> Iterator[ExitStack]:
-        """A block that starts the ghost: when it fails, the calls that were pushed are made, and no file is left."""
+    def trying(self, *last: Callable[[], object]) -> Iterator[ExitStack]:
+        """A block that starts the ghost: when it fails, the calls that were pushed are made, and no file is left.
+
+        The calls given here come after all of that.
+        """
         with ExitStack() as undone:
-            undone.callback(self.give_up)
+            for call in (*last, self.give_up):
+                undone.callback(call)
             yield undone
             undone.pop_all()
 

@@ -25,6 +25,7 @@ MOST_OF_A_KIND: int = 64  # of one drain: nobody means more presses of a key tha
 # Python itself ignores these, so that a write to a closed socket or a full quota is an exception and no death.
 _IGNORED_BY_PYTHON = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 _UNCATCHABLE = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGWINCH, signal.SIGURG})  # by default
 
 
 class Inbox:
@@ -36,9 +37,14 @@ class Inbox:
 
     Which signals came is read from the pipe, in their order. Should a flood fill it, bytes are lost, but no kind: the
     handlers have noted each kind beside it.
+
+    While ``is_mortal``, a signal does what it did before. But where the system would end the process, SystemExit is
+    raised first, for who has something to undo, and the process ends of the signal when this is closed.
     """
 
     def __init__(self, signals: Iterable[int], requests: Collection[int] = ()) -> None:
+        self.is_mortal = False
+        self._fatal = 0  # came while mortal
         self._requests = requests
         self._noted: set[int] = set()
         self._before: dict[int, Handler] = {}
@@ -94,9 +100,19 @@ class Inbox:
         os.close(self._reader)
         os.close(self._writer)
         self._reader = self._writer = -1
+        if self.is_mortal and self._fatal:
+            signal.signal(self._fatal, signal.SIG_DFL)  # a request would else be ignored by now
+            signal.raise_signal(self._fatal)
 
-    def _note(self, signum: int, _frame: FrameType | None) -> None:
+    def _note(self, signum: int, frame: FrameType | None) -> None:
         self._noted.add(signum)
+        if self.is_mortal:
+            before = self._before.get(signum)  # None: it came as its handler was being set
+            if callable(before):
+                before(signum, frame)
+            elif before is not signal.SIG_IGN and signum not in _HARMLESS:
+                self._fatal = signum
+                raise SystemExit(128 + signum)
 
     def _read(self) -> bytes:
         try:

@@ -344,6 +344,7 @@ def test_a_closing_terminal_does_not_end_the_daemon() -> None:
         pid, terminal = os.forkpty()
         if pid == 0:
             try:
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests may ignore it
                 launch(work).wait_outcome(10)
                 pause()
             finally:

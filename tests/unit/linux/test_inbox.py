@@ -140,6 +140,42 @@ def test_a_signal_that_was_ignored_at_the_start_is_taken() -> None:
     assert in_child(work) == [TERM]
 
 
+# ── while it is mortal ──
+@pytest.mark.parametrize("signum", [TERM, HUP, USR1])
+def test_who_is_mortal_undoes_what_it_has_begun_and_then_ends_of_the_signal(signum: int) -> None:
+    with Gate() as gate:
+
+        def work() -> None:
+            inbox = Inbox([HUP, TERM, USR1], requests=[HUP, USR1])
+            inbox.is_mortal = True
+            try:
+                send(signum)
+            except SystemExit as end:
+                gate.tell(int(str(end.code)))
+                inbox.close()
+
+        with child(work) as pid:
+            assert gate.told() == 128 + signum
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signum
+
+
+def test_who_is_mortal_leaves_harmless_ignored_and_handled_signals_as_they_were() -> None:
+    def work() -> tuple[list[int], list[int]]:
+        seen: list[int] = []
+        signal.signal(USR1, lambda *_: seen.append(USR1))
+        signal.signal(TERM, signal.SIG_IGN)
+        with Inbox([TERM, USR1, CHLD]) as inbox:
+            inbox.is_mortal = True
+            send(TERM, USR1, CHLD)
+            inbox.is_mortal = False
+            send(TERM)
+            return seen, inbox.drain()
+
+    seen, drained = in_child(work)
+    assert seen == [USR1]
+    assert sorted(drained) == sorted([TERM, USR1, CHLD, TERM])
+
+
 # ── opening and closing ──
 def test_closing_gives_everything_back() -> None:
     def work() -> None:
