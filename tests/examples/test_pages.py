@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.example import EXAMPLES, Example, Start
+from tests.examples.example import EXAMPLES, ROOT, Example, Start
 from tests.live.traffic import Traffic, connect
 from tests.support import children_of, needs_root, needs_tool, stat_of, wait_gone, wait_until
 
@@ -203,6 +203,18 @@ def test_echo_answers_as_many_at_a_time_as_it_says(start: Start) -> None:
         socks[4].settimeout(10)
         assert socks[4].recv(100) == b"hello"
     example.stop()
+
+
+def test_the_server_of_the_readme_answers_as_pasted(start: Start, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (text,) = [block for block in blocks if "def connection" in block]
+    (tmp_path / "echo.py").write_text(text)
+    example = start("echo", sys.executable, "echo.py", GHOSTD_LISTEN="127.0.0.1:0")
+    with dial(example) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+        example.stop()
+        assert sock.recv(100) == b""
 
 
 def dial(example: Example) -> socket.socket:
