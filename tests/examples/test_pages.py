@@ -1,5 +1,6 @@
 """Each example is started, seen to do what its page says, and stopped, as a person would do it."""
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ from tests.live.traffic import Traffic, connect
 from tests.support import children_of, needs_root, needs_tool, stat_of, wait_gone, wait_until
 
 PAGES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
+
+SMALL = {"model_server": {"GHOSTD_LISTEN": "127.0.0.1:0", "MODEL_MB": "12"}}  # any port, and no more than shows it
 
 pytestmark = pytest.mark.live
 
@@ -36,11 +39,11 @@ def test_every_page_says_how_to_run_it_and_what_is_seen(name: str) -> None:
 def test_every_page_obeys_the_commands(name: str, start: Start, tmp_path: Path) -> None:
     (tmp_path / "greeting.txt").write_text("hello")
     (tmp_path / "spool").mkdir()
-    stopped = Example(name, tmp_path)
+    stopped = Example(name, tmp_path, **SMALL.get(name, {}))
     assert stopped.run("status", code=3) == "Not running\n"
     assert stopped.run("stop") == "Not running\n"
     assert "Command incorrect" in stopped.run("dance", code=2)
-    example = start(name)
+    example = start(name, **SMALL.get(name, {}))
     assert example.run("status") == f"Running {example.pid}\n"
     assert example.run("start") == f"Already running {example.pid}\n"
     assert example.run("restart").endswith("Restart successful\n")
@@ -239,6 +242,31 @@ def test_queue_consumer_loses_no_file_when_spirits_are_killed(start: Start, tmp_
 
 def test_queue_consumer_without_a_spool_does_not_start_and_says_why(tmp_path: Path) -> None:
     assert "spool" in Example("queue_consumer", tmp_path).run("start", code=69)
+
+
+def test_model_server_shares_its_model_and_a_collection_does_not_change_that(start: Start) -> None:
+    example = start("model_server", **SMALL["model_server"])
+    host, _, port = example.addresses[0].rpartition(":")
+
+    def ask(path: str) -> str:
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            return connection.makefile().read().partition("\n\n")[2]
+
+    def private() -> list[float]:
+        assert example.run("memory").count("\nspirit ") == ask("/memory").count("\nspirit ") == 8
+        return [float(line.split()[2]) for line in ask("/memory").splitlines() if line.startswith("spirit")]
+
+    example.wait_log("Pool is whole")
+    assert json.loads(ask("/?word=word7")) == {"rank": 7, "score": 3.5, "near": ["word6", "word8"]}
+    before = private()
+    collected: set[str] = set()
+    while len(collected) < 8:
+        collected |= {ask("/collect").partition(":")[0]}
+    grown = [after - first for first, after in zip(before, private(), strict=True)]
+    assert max(grown) < 3.0, f"of 12 MB of objects a collection copied these: {grown}"
+    example.stop()
+    assert example.run("memory", code=1) == "Not running\n"
 
 
 @needs_root

@@ -80,3 +80,26 @@ def test_the_daemon_begins_with_a_frozen_heap_and_the_starter_goes_on_as_it_was(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["before", "0", "after", "0"], "")
     assert "frozen in the daemon: True" in (tmp_path / "log").read_text()
+
+
+FREEZES = """\
+class Subject(Prefork):
+    def init(self):
+        self.model = [[number] for number in range(100_000)]
+
+    def spirit(self):
+        import gc
+        note("frozen", gc.get_freeze_count())
+        while self.tick():
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_what_the_manager_has_loaded_is_frozen_in_each_spirit_unless_that_is_switched_off(
+    stage: Stage, *, freeze: bool
+) -> None:
+    subject = stage.run(FREEZES, freeze=freeze)
+    counts = [int(note.more[0]) for note in subject.wait_notes("frozen", 2)]
+    assert all(count > 100_000 for count in counts) if freeze else counts == [0, 0]
+    assert subject.quit() == 0
