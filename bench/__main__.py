@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # In the order of the table of promises; the one that is gentle to the machine follows the one that is not.
 NAMES = (
     "tick", "decide", "idle", "recover", "start", "hang", "stop", "command", "memory", "leak", "sim", "bound",
-    "orphans", "accept", "peers",
+    "orphans", "accept", "preload", "peers",
 )  # fmt: skip
 QUICK_NAMES = NAMES[:-1]
 HISTORY = ROOT / "bench" / "history.jsonl"

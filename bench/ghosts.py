@@ -38,6 +38,18 @@ class Obedient(Steady):
         work.obedient(self.tick, Witness(self.witness_folder), self.period)
 
 
+class Collecting(Steady):
+    """Loads a model in the manager, and collects garbage in spirits when the table orders it."""
+
+    def init(self) -> None:
+        """Load the model, before the first fork."""
+        self.model = work.load(float(os.environ["BENCH_MB"]))
+
+    def spirit(self) -> None:
+        """Work, in the spirit."""
+        work.collecting(self.tick, Witness(self.witness_folder), self.period)
+
+
 class Brief(Steady):
     """Leaves after its first tick."""
 

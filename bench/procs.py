@@ -152,8 +152,12 @@ def cpu_ns(pid: int) -> int:
 
 def private_bytes(pid: int) -> int:
     """Memory that nobody else has mapped."""
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("Private_")) * 1024
+    return _rollup(pid, "Private_")
+
+
+def fair_bytes(pid: int) -> int:
+    """Memory, of what is shared the part that falls to this process: the sum over all is what they take (PSS)."""
+    return _rollup(pid, "Pss:")
 
 
 def rss_bytes(pid: int) -> int:
@@ -174,6 +178,11 @@ def thread_count(pid: int) -> int:
 def descriptor_count(pid: int) -> int:
     """Open file descriptors of the process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _rollup(pid: int, prefix: str) -> int:
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith(prefix)) * 1024
 
 
 def _status(pid: int, field: str) -> int:

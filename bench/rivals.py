@@ -10,7 +10,7 @@ import os
 import sys
 
 from bench.witness import Witness
-from bench.work import always, steady
+from bench.work import always, collecting, load, steady
 
 
 def process_pool(size: int, period: float, folder: str) -> None:
@@ -52,6 +52,35 @@ def gunicorn(size: int, period: float, folder: str) -> None:
                 self.cfg.set("control_socket_disable", True)
 
         def load(self) -> object:
+            return lambda _environ, _respond: []
+
+    Program().run()
+
+
+def gunicorn_preloaded(size: int, period: float, folder: str) -> None:
+    """Run gunicorn with --preload and an application that holds a model."""
+    from gunicorn.app.base import BaseApplication  # noqa: PLC0415  may be missing
+    from gunicorn.workers.base import Worker  # noqa: PLC0415  may be missing
+
+    class Holder(Worker):  # type: ignore[misc]
+        def run(self) -> None:
+            collecting(self.beat, Witness(folder), period)
+
+        def beat(self) -> bool:
+            self.notify()
+            return bool(self.alive)
+
+    class Program(BaseApplication):  # type: ignore[misc]
+        def load_config(self) -> None:
+            address = f"unix:{folder}/socket"
+            settings = {"workers": size, "worker_class": Holder, "bind": address, "preload_app": True, "timeout": 120}
+            for name, value in settings.items():
+                self.cfg.set(name, value)
+            if "control_socket" in self.cfg.settings:  # as above
+                self.cfg.set("control_socket_disable", True)
+
+        def load(self) -> object:
+            self.model = load(float(os.environ["BENCH_MB"]))
             return lambda _environ, _respond: []
 
     Program().run()

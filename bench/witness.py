@@ -20,6 +20,7 @@ class Order:
     LOOP = 1
     GO_DEAF = 2
     LEAVE = 3
+    COLLECT = 4
 
 
 class Witness:

@@ -4,6 +4,8 @@
 bench.witness is.
 """
 
+import gc
+import mmap
 import os
 import signal
 import time
@@ -58,6 +60,38 @@ def obedient(tick: Tick, witness: Witness, period: float) -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while words[1] in (Order.LOOP, Order.GO_DEAF):
             pass
+        time.sleep(period)
+
+
+def load(megabytes: float) -> dict[str, dict[str, object]]:
+    """Return so much of what a program holds: dictionaries of texts, numbers and lists."""
+    model: dict[str, dict[str, object]] = {}
+    most = resident_bytes() + megabytes * (1 << 20)
+    while len(model) % 2000 or resident_bytes() < most:
+        number = len(model)
+        near = [f"word{number - 1}", f"word{number + 1}"]
+        model[f"word{number}"] = {"rank": number, "score": number * 0.5, "near": near}
+    return model
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is there, shared or not."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
+
+
+def collecting(tick: Tick, witness: Witness, period: float) -> None:
+    """Tick, and collect all garbage three times when the table orders it; say so."""
+    words = witness.open_table()
+    words[1] = Order.NONE  # a former process of this pid may have had orders
+    if tick():
+        witness.tell()
+    while tick():
+        if words[1] == Order.COLLECT:
+            words[1] = Order.NONE
+            for _ in range(3):
+                gc.collect()
+            witness.tell()
         time.sleep(period)
 
 
