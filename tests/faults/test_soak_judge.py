@@ -76,6 +76,11 @@ EXPLAINED: Final[dict[str, list[h.Any]]] = {
     "a slow leave beside slow clients": [fault("slow clients"), log(killed(9, "did not leave in time"))],
     "a manager that was killed": [fault("kill the manager"), h.Ended(WEB, 20.0, -9)],
     "a start of which a spirit was killed": [fault("kill a spirit"), h.Ended(WEB, 20.5, ExitCode.BOOT_FAILED)],
+    "what is refused until the next start": [
+        fault("stop a spirit"), h.Ended(WEB, 22.0, ExitCode.BOOT_FAILED), h.Request(900, 23.5, 23.6, "refused"),
+        h.Line(WEB, 24.0, "info", "Listening on 127.0.0.1:8080")],
+    "a kept connection that was frozen for too long": [fault("freezer"), h.Request(900, 20.0, 25.0, "stale")],
+    "a kept connection of one that was killed": [fault("kill a spirit"), h.Request(900, 20.0, 25.0, "stale")],
     "a start on a full disk": [fault("full disk", MILL), h.Unstarted(MILL, 20.5, "No space left on device")],
     "orphans that were frozen": [fault("freezer"), h.Orphans(WEB, 22.0, 2.1, (7,))],
     "a death of one that had too little memory": [fault("memory limit", pids=()), log(stopped(9))],
@@ -92,6 +97,11 @@ BROKEN: Final[dict[str, tuple[list[h.Any], str]]] = {
         [fault("kill a spirit"), h.Request(900, 21.6 + SETTLE, 30.0, "no answer")], "without a cause"),
     "a request is lost before a fault": (
         [fault("kill a spirit"), h.Request(900, 19.0, 19.5, "no answer")], "without a cause"),
+    "a kept connection is closed by a reload": (
+        [fault("reload"), h.Request(900, 20.0, 20.1, "stale")], "without a cause"),
+    "a request on a fresh connection is lost by a freeze": (
+        [fault("freezer"), h.Request(900, 20.0, 20.1, "ConnectionResetError")], "without a cause"),
+    "a start ends with a bug": ([fault("full disk"), h.Ended(WEB, 20.5, ExitCode.BUG)], "with 70, without a cause"),
     "a connection is refused although the manager lives": (
         [fault("kill a spirit"), h.Request(900, 20.0, 20.1, "refused")], "refused"),
     "a request is served twice": ([h.Served(3, 71)], "request 3 was served 2 times"),

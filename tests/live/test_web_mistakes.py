@@ -14,7 +14,7 @@ import pytest
 from ghostd.errors import ExitCode
 from tests.live.harness import Stage
 from tests.live.web import each, run
-from tests.support import wait_until
+from tests.support import needs_tool, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -156,3 +156,13 @@ def test_a_spirit_whose_application_hangs_is_found_and_replaced(stage: Stage, ki
         web.subject.wait_spirits(1, without={first})
     wait_until(lambda: web.ask().answered == 1, 15.0, "an answer of the new spirit")
     assert web.subject.quit() == 0
+
+
+@needs_tool("strace")
+def test_options_that_cannot_be_tried_for_want_of_a_process_are_the_no_of_the_machine(stage: Stage) -> None:
+    forks = "clone,clone3,fork,vfork"
+    prefix = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", f"trace={forks}", "-e", f"inject={forks}:error=EAGAIN"]
+    web = run(stage, "uvicorn asgi", whole=False, prefix=prefix)
+    assert web.subject.wait_end() == ExitCode.SYSTEM
+    assert web.subject.logged("the options of the server could not be tried: Resource temporarily unavailable")
+    assert not web.subject.logged("Traceback")

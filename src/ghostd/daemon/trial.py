@@ -17,8 +17,14 @@ _BYTES_MAX = 65536
 
 def attempt(call: Callable[[], None]) -> None:
     """Call it in a child; raises UserError or SystemFault with the words and the exit code of what it raised there."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    pipe: tuple[int, ...] = ()
+    try:
+        reader, writer = pipe = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+    except OSError as no:
+        for fd in pipe:
+            os.close(fd)
+        raise SystemFault(f"the options of the server could not be tried: {no.strerror}") from no
     if pid == 0:
         _end_with(call, writer)
     os.close(writer)

@@ -28,7 +28,7 @@ EVERY: Final = 1.5  # seconds between two rounds of jobs
 LATE: Final = 0.3  # seconds by which a nap of a tenth may be late before the machine counts as busy
 
 REFUSED: Final = "refused"
-STALE: Final = "kept connection closed"
+STALE: Final = "stale"
 
 
 class Crowd:
@@ -82,16 +82,21 @@ class Crowd:
 
 def _ask(number: int, kept: socket.socket | None, *, keeps: bool) -> tuple[socket.socket | None, str]:
     sock = kept or socket.create_connection(("127.0.0.1", PORT), PATIENCE)
+    got = b""
     try:
         manner = "keep-alive" if keeps else "close"
         sock.sendall(f"GET /{number} HTTP/1.1\r\nHost: localhost\r\nConnection: {manner}\r\n\r\n".encode())
-        got = b""
         while not _is_whole(got):
             part = sock.recv(65536)
             if not part:
                 sock.close()
                 return None, STALE if kept and not got else f"closed after {len(got)} bytes"
             got += part
+    except ConnectionResetError:
+        sock.close()
+        if kept and not got:
+            return None, STALE
+        raise
     except OSError:
         sock.close()
         raise

@@ -51,12 +51,13 @@ class Ghost(ABC):
     def __init__(self, disk: Path, history: History, groups: dict[str, Group], environ: dict[str, str]) -> None:
         self.log = disk / f"{self.name}.log"
         self.pidfile = disk / f"{self.name}.pid"
+        self.ready = disk.with_suffix(".ready")  # not on the small disk, so that it says what is true of the pool
         self.disk = disk  # small, and its own
         self.groups = groups
         self.history = history
         self._environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "", **environ}
         self._seen: dict[int, str] = {}  # spirits by pid, with the moment of their start
-        self._pid = 0
+        self.pid = 0
         self._over = threading.Event()
         self._was_whole = threading.Event()
         self._threads = [threading.Thread(target=one) for one in (self._keep, self._read_log)]
@@ -65,22 +66,27 @@ class Ghost(ABC):
     @property
     def manager(self) -> int:
         """Its pid once it has spirits; before that a signal might end it, as it would end any program."""
-        return self._pid if self._pid and self.spirits() else 0
+        return self.pid if self.pid and self.spirits() else 0
 
     def spirits(self) -> list[int]:
         """The living ones, the lowest pid first."""
-        if not self._pid:
+        if not self.pid:
             return []
-        found = sorted(pid for pid, state in children_of(self._pid).items() if state not in "ZX")
+        found = sorted(pid for pid, state in children_of(self.pid).items() if state not in "ZX")
         for pid in found:
             if pid not in self._seen and (fields := stat_of(pid)):
                 self._seen[pid] = fields[19]
         return found
 
     def is_whole(self) -> bool:
-        """Whether it has as many spirits as it should, all of which run, and nobody who is to be reaped."""
-        states = children_of(self._pid) if self._pid else {}
-        return len(states) == SPIRITS and not set(states.values()) & set("ZXTt")
+        """Whether it is ready, has as many spirits as it should, all of which run, and nobody who is to be reaped."""
+        states = children_of(self.pid) if self.pid else {}
+        return len(states) == SPIRITS and not set(states.values()) & set("ZXTt") and self._is_ready()
+
+    def _is_ready(self) -> bool:
+        with suppress(FileNotFoundError):
+            return self.ready.stat().st_size > 0
+        return False
 
     # ── running ──
     def open(self) -> None:
@@ -93,7 +99,7 @@ class Ghost(ABC):
         """Stop it in order: the exit code."""
         self._over.set()
         self._threads[0].join()
-        pid = self._pid
+        pid = self.pid
         if not pid:
             return None
         os.kill(pid, signal.SIGQUIT)
@@ -109,7 +115,7 @@ class Ghost(ABC):
     def words(self, verb: str, *target: str) -> list[str]:
         """The command that does this, in the ghost's control groups."""
         flags = [str(part) for option in OPTIONS.items() for part in option]
-        files = ["--logfile", str(self.log), "--pidfile", str(self.pidfile)]
+        files = ["--logfile", str(self.log), "--pidfile", str(self.pidfile), "--ready-file", str(self.ready)]
         command = [sys.executable, "-m", "ghostd", verb, *target, *flags, *files]
         for group in {group.path: group for group in self.groups.values()}.values():
             command = [*group.prefix, *command]
@@ -126,16 +132,16 @@ class Ghost(ABC):
     def _keep(self) -> None:
         while not self._over.wait(LOOKS):
             codes: list[int] = []
-            if self._pid and not self._has_ended(self._pid, codes):
+            if self.pid and not self._has_ended(self.pid, codes):
                 self.spirits()
                 continue
             old, self._seen = self._seen, {}
-            if self._pid:
+            if self.pid:
                 self.history.add(Ended(self.name, time.monotonic(), codes[0]))
             began = time.monotonic()
-            self._pid = self.start()
+            self.pid = self.start()
             self._wait_gone(old, began)
-            if not self._pid:
+            if not self.pid:
                 self._over.wait(0.5)
 
     def _has_ended(self, pid: int, codes: list[int]) -> bool:
@@ -182,7 +188,7 @@ class Ghost(ABC):
             file.close()
 
     def _pid_lives(self) -> bool:
-        fields = stat_of(self._pid) if self._pid else None
+        fields = stat_of(self.pid) if self.pid else None
         return fields is not None and fields[0] not in "ZX"
 
     def _told(self, text: bytes) -> bytes:

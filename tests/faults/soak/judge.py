@@ -28,7 +28,7 @@ from tests.faults.soak.history import (
     Stall,
     Unstarted,
 )
-from tests.faults.soak.kinds import GHOSTS, KINDS, MILL, SILENCE, WEB, Excuse
+from tests.faults.soak.kinds import GHOSTS, KINDS, MILL, SILENCE, UNBORN, WEB, Excuse, excuses_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +37,7 @@ SETTLE: Final = 3.0  # seconds after a pool was whole again in which what was be
 EARLY: Final = 0.1  # seconds by which a clock may be read before the fault that it belongs to
 # Seconds without an answer, or without a job done although there are some, that are an outage.
 GAPS: Final = {WEB: 1.5, MILL: 2.5}
+EXCUSED_BY: Final = {"refused": Excuse.REFUSED, "stale": Excuse.STALE}
 ENDLESS: Final = float("inf")
 
 _STOPPED: Final = re.compile(r"Spirit (\d+) stopped \(.*: (.+) after \S+ s, (.+)\)$")
@@ -71,6 +72,7 @@ class Facts:
     done: list[Done] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
+    consequences: list[Fault] = field(default_factory=list)
 
     @classmethod
     def of(cls, history: Iterable[Any]) -> Facts:
@@ -93,15 +95,24 @@ class Facts:
                     facts.lines.append(fact)
                 case _:
                     facts.others.append(fact)
+        facts.consequences = list(facts.unborn())
         return facts
+
+    def unborn(self) -> Iterator[Fault]:
+        """From the end of each manager that was refused its start to the next that listens."""
+        listening = [line for line in self.lines if line.text.startswith("Listening on")]
+        for fact in self.others:
+            if isinstance(fact, Ended) and (fact.code or 0) > 0:
+                later = [line.at for line in listening if line.ghost == fact.ghost and line.at > fact.at]
+                yield Fault(fact.ghost, UNBORN, fact.at - SETTLE, fact.at, min(later, default=fact.at))
 
     def excusing(self, ghost: str, excuse: Excuse, begin: float, end: float) -> list[Fault]:
         """The faults that may have led to this in this time."""
         return [
             fault
-            for fault in self.faults
+            for fault in (*self.faults, *self.consequences)
             if fault.ghost == ghost
-            and excuse in KINDS[fault.kind].excuses
+            and excuse in excuses_of(fault.kind)
             and fault.at - EARLY <= end
             and begin <= window_end(fault)
         ]
@@ -137,8 +148,7 @@ def _requests(facts: Facts) -> Iterator[str]:
             if not times:
                 yield f"request {request.number} was answered, and nobody has served it"
             continue
-        excuse = Excuse.REFUSED if request.how == "refused" else Excuse.LOST
-        if not facts.excusing(WEB, excuse, request.sent, request.ended):
+        if not facts.excusing(WEB, EXCUSED_BY.get(request.how, Excuse.LOST), request.sent, request.ended):
             took = request.ended - request.sent
             yield f"request {request.number} at {request.sent:.3f}: {request.how} after {took:.3f} s, without a cause"
 
@@ -278,6 +288,8 @@ def _end(facts: Facts, fact: Ended) -> Iterator[str]:
 def _ends_for(code: int | None) -> tuple[Excuse, ...]:
     if code == ExitCode.BOOT_FAILED:  # before its pool was ever whole, a death ends it: that is promised
         return (Excuse.DEATH, Excuse.NO_START)
+    if code == ExitCode.BUG:
+        return ()
     return (Excuse.NO_START,) if (code or 0) > 0 else (Excuse.END,)
 
 
@@ -298,7 +310,7 @@ def tally(facts: Facts) -> Sequence[tuple[str, int, float, float]]:
     longest: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     summed: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for outage in outages(facts):
-        for kind in {fault.kind for fault in causes(facts, outage)}:
+        for kind in {fault.kind for fault in causes(facts, outage)} & KINDS.keys():
             longest[kind] = max(longest[kind], outage.length)
             summed[kind] += outage.length
     return [(kind, times[kind], longest[kind], summed[kind]) for kind in KINDS]

@@ -27,6 +27,7 @@ class Excuse(Enum):
     """What may happen because of a fault."""
 
     LOST = "a request lost"
+    STALE = "a kept connection closed before its next request was read"
     REFUSED = "a connection refused"
     OUTAGE = "an outage"
     SILENT = "a spirit without a heartbeat"
@@ -64,8 +65,9 @@ KINDS: Final[dict[str, Kind]] = {
     "reload": _kind(0.5),
     "scale": _kind(1.0),
     "rotate the log": _kind(0.3),
-    "freezer": _kind(SILENCE + 1.0, E.OUTAGE),
-    "processor quota": _kind(SILENCE + 1.0, E.OUTAGE, E.SLOW_LEAVE, E.NO_START),
+    # As long as a server keeps an idle connection: it finds that out before it reads what came meanwhile.
+    "freezer": _kind(SILENCE + 1.0, E.STALE, E.OUTAGE),
+    "processor quota": _kind(SILENCE + 1.0, E.STALE, E.OUTAGE, E.SLOW_LEAVE, E.NO_START),
     "memory limit": _kind(2.0, E.LOST, E.REFUSED, E.DEATH, E.END, E.OUTAGE, E.NO_START),
     "process limit": _kind(2.0, E.LOST, E.DEATH, E.NO_START),  # with a spirit killed
     "full disk": _kind(2.0, E.NO_START),
@@ -75,6 +77,17 @@ KINDS: Final[dict[str, Kind]] = {
     "slow clients": _kind(3.0, E.SLOW_LEAVE, ghosts=(WEB,)),
     "idle clients": _kind(2.0, ghosts=(WEB,)),
 }
+
+
+# What follows from a manager that was hit before its pool was ever whole: it ends, with a code that says so.
+UNBORN: Final = "a start that came to nothing"
+MORE: Final = {UNBORN: _kind(0.0, E.LOST, E.STALE, E.REFUSED, E.OUTAGE)}
+
+
+def excuses_of(kind: str) -> frozenset[Excuse]:
+    """What a fault of this kind may excuse."""
+    found = (KINDS | MORE)[kind].excuses
+    return found | {E.STALE} if E.LOST in found else found
 
 
 @dataclass(frozen=True, slots=True)

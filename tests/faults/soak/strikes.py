@@ -66,7 +66,7 @@ def _to_manager(signum: int, after: int = 0) -> Strike:
         struck = _send(ghost.manager, signum)
         yield struck
         for manager in struck if after else ():
-            _send(manager if manager == ghost.manager else 0, after)
+            _send(manager if manager == ghost.pid else 0, after)
 
     return strike
 
