@@ -3,8 +3,9 @@
 Run:   ghostd run examples/plain_function.py:work --spirits 3       (or: python examples/plain_function.py start)
 Seen:  three processes count; one that is killed is replaced; a stop ends each through its ``finally``.
 
-A function without a parameter cannot tick: it counts as ready when it begins, its silence is not judged, and a request
-to leave raises SystemExit in it. With one parameter it is handed the ghost: ``while ghost.tick(): ...``.
+A function without a parameter cannot tick: it counts as ready when it has run for ``settle`` seconds (0.2), its silence
+is not judged, and a request to leave raises SystemExit in it. With one parameter it is handed the ghost:
+``while ghost.tick(): ...``.
 """
 
 import os

@@ -261,6 +261,7 @@ class Prefork(Ghost):
             pulse=self.config.policy.heartbeat_interval if wants_news else None,
             warn_of_threads=(lambda text: self.log.write("warn", text)) if warn else None,
             use_pidfd=self.use_pidfd,
+            settle=self.config.spirit.settle,
             gate=self._door.gate,
             unshared={0, 1, 2, *self.private_descriptors(), *self.log.descriptors()},
             has_echo=self.is_daemonized and self.log.fileno() is None,
@@ -384,8 +385,7 @@ class _Hooks:
         self._reap_takes_status = arguments.fit(ghost.reap, 0, None)
 
     def reap(self, pid: int, exit: Exit) -> None:  # noqa: A002
-        args = (pid, exit) if self._reap_takes_status else (pid,)
-        self._ghost.reap(*args)
+        self._ghost.reap(*((pid, exit) if self._reap_takes_status else (pid,)))
 
     def finish(self, graceful: bool) -> None:  # noqa: FBT001
         if graceful:

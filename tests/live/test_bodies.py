@@ -54,7 +54,7 @@ def Subject(**options):
 """
 
 
-def test_a_function_without_arguments_is_ready_when_it_begins_never_silent_and_ended_by_systemexit(
+def test_a_function_without_arguments_is_ready_by_itself_never_silent_and_ended_by_systemexit(
     stage: Stage,
 ) -> None:
     subject = stage.run(DEAF, **SHORT)
@@ -69,6 +69,37 @@ def test_a_function_without_arguments_is_ready_when_it_begins_never_silent_and_e
     assert [note.more for note in subject.notes("leave")] == [("0",), ("0",)]
     assert len(subject.notes("finally")) == 2
     assert len(subject.logged("exit code 0")) == 2
+
+
+FAILS = """\
+def work():
+    note("begin")
+    if os.path.exists(os.path.join(os.path.dirname(NOTES), "broken")):
+        raise RuntimeError("no such queue")
+    time.sleep(1000)
+
+def Subject(**options):
+    return Prefork(spirit=work, **options)
+"""
+
+
+def test_a_function_without_arguments_that_fails_at_once_fails_the_start_with_its_traceback(stage: Stage) -> None:
+    stage.write(FAILS, logfile=True)
+    (stage.place / "broken").touch()
+    answer = stage.command("start")
+    assert answer.code == ExitCode.BOOT_FAILED
+    assert "RuntimeError: no such queue" in answer.err
+    assert "Not running" in stage.command("status").out
+
+
+def test_a_function_without_arguments_that_fails_at_once_fails_the_reload_and_the_old_ones_stay(stage: Stage) -> None:
+    subject = stage.run(FAILS)
+    before = subject.spirits()
+    (stage.place / "broken").touch()
+    subject.send(signal.SIGHUP)
+    subject.wait_log("Reload failed")
+    wait_until(lambda: subject.spirits() == before)
+    assert subject.quit() == 0
 
 
 def test_a_function_without_arguments_is_reloaded_and_replaced_like_any_other(stage: Stage) -> None:

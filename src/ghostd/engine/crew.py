@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from ghostd.core.events import BoardRead, Event, Exited, Left, Readied, Worn
+from ghostd.core.phases import NEVER
 from ghostd.exits import Exit
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import BEAT, FOR_EVER, LEAVING, READY, WORN, Board
+from ghostd.linux.board import BEAT, BEGUN, FOR_EVER, LEAVING, READY, WORN, Board
 from ghostd.linux.child import Child, decode
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ class Member:
 class Crew:
     """The members by serial. Who ended stays until the pool orders the burial."""
 
-    def __init__(self, board: Board, poller: Poller, *, use_pidfd: bool = True) -> None:
+    def __init__(self, board: Board, poller: Poller, *, use_pidfd: bool = True, settle: float = 0.0) -> None:
+        """``settle``: how long who cannot say that it is ready must have run to be so, in seconds."""
         self._board = board
         self._poller = poller
         self._use_pidfd = use_pidfd
+        self._settle = settle
+        self._settling: dict[SpiritId, float] = {}  # when each will be ready
         self._members: dict[SpiritId, Member] = {}
         self._ended: dict[SpiritId, Member] = {}
         self._seats: dict[int, SpiritId] = {}
@@ -103,6 +107,17 @@ class Crew:
         cells = {spirit: _believed_cell(read[member.seat]) for spirit, member in self._members.items()}
         return BoardRead(cells, now)
 
+    @property
+    def next_settled(self) -> float:
+        """When the next one is ready that cannot say so."""
+        return min(self._settling.values()) if self._settling else NEVER
+
+    def read_settled(self, now: float) -> Iterable[Event]:
+        """Those that cannot say that they are ready, and have run for long enough. Asked when their time has come."""
+        for spirit in [spirit for spirit, at in self._settling.items() if at <= now]:
+            del self._settling[spirit]
+            yield Readied(spirit, now)
+
     def fresh_pids(self) -> list[int]:
         """The pids of those that have beaten since this was last asked."""
         cells = self._board.read_cells()
@@ -138,12 +153,16 @@ class Crew:
         self._unwatched.pop(member.spirit, None)
         self._ended[member.spirit] = member
         yield from self._state_of(member, self._board.read_state(member.seat), now)  # it may have said so just before
+        self._settling.pop(member.spirit, None)
         yield Exited(member.spirit, Exit(*decode(status)), now)
 
     def _state_of(self, member: Member, state: int, now: float) -> Iterable[Event]:
         told = state & ~member.seen
-        member.seen |= state & (READY | LEAVING | WORN)
+        member.seen |= state & (READY | LEAVING | WORN | BEGUN)
+        if told & BEGUN:
+            self._settling[member.spirit] = now + self._settle
         if told & READY:
+            self._settling.pop(member.spirit, None)
             yield Readied(member.spirit, now)
         if told & LEAVING:
             yield Left(member.spirit, now)

@@ -54,6 +54,7 @@ class Setup(Frozen, kw_only=True):
     pulse: float | None  # seconds between calls of the hooks that want news often
     warn_of_threads: Callable[[str], None] | None  # None: refuse to fork beside a thread
     use_pidfd: bool = True
+    settle: float = 0.0  # how long who cannot say that it is ready must have run to be so
     gate: Gate | None = None  # to be told of the spirits that come and go
     unshared: Collection[int] = ()  # descriptors that are ours, or that it is no news that spirits share
     has_echo: bool = False  # whether what spirits print must be carried into the log
@@ -78,7 +79,7 @@ class Household:
         self.bell = self._own(Doorbell())
         self.life = self._own(LifePipe(signal.SIGKILL))
         poller = self._own(Poller())
-        self.crew = Crew(self.board, poller, use_pidfd=setup.use_pidfd)
+        self.crew = Crew(self.board, poller, use_pidfd=setup.use_pidfd, settle=setup.settle)
         # A silent spirit can say where it stands, even inside C code: faulthandler writes from the signal handler,
         # and newborns inherit it.
         with suppress(OSError, ValueError, RuntimeError):  # no stderr: nowhere to write

@@ -73,6 +73,7 @@ class Manager:
         batch, self._events = self._events, []
         if moment >= self._due(moment):
             batch += self._crew.read_unwatched(moment)
+            batch += self._crew.read_settled(moment)  # none of which has ended
         if self.pool.wants_board(moment) or any(isinstance(event, ScaleAsked) for event in batch):
             batch.append(self._crew.read_board(moment))
         orders = self.pool.handle(batch, moment)
@@ -102,7 +103,7 @@ class Manager:
 
     def _due(self, moment: float) -> float:
         deadline = self.pool.deadline(moment)
-        return NEVER if deadline is None else deadline
+        return self._crew.next_settled if deadline is None else min(deadline, self._crew.next_settled)
 
     def _beat_pulse(self, moment: float) -> None:
         if moment < self._next_pulse or self._pulse is None:

@@ -26,6 +26,7 @@ STATE: Final = 2  # the bits below, each set once by the spirit; none: it boots
 READY: Final = 1
 LEAVING: Final = 2
 WORN: Final = 4
+BEGUN: Final = 8  # its code cannot say that it is ready: it is when it has run for a while
 TEXT_BYTES: Final = 3  # how long the text is that the page holds
 IN_FLIGHT: Final = 4  # connections or requests in hand at this moment
 SERVED: Final = 5  # those that were finished, since the spirit began

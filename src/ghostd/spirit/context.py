@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE, WORN
+from ghostd.linux.board import BEAT, BEGUN, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE, WORN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,6 @@ class Context:
 
     def __init__(self, page: Page, ring: Callable[[], None]) -> None:
         self.page = page
-        self._ring = ring
         self._on_ready: list[Callable[[], None]] = []
         self._on_leaving: list[Callable[[], None]] = []
         self.tick: Callable[..., bool]
@@ -35,6 +34,7 @@ class Context:
         self.worn: Callable[[], None]
         self.most_requests = 0  # after so many it is worn; 0: never. Whoever counts them says so
         self._is_leaving: Callable[[], bool]
+        self._say = _saying(page.words, ring)
         self._give_voice()
 
     @property
@@ -83,9 +83,13 @@ class Context:
         self.page.leave_text(text)
 
     def begin_unheard(self, end: Callable[[], None]) -> None:
-        """For code that cannot tick: ready, and never found silent; ``end`` is called when it is asked to leave."""
+        """For code that cannot tick: never found silent, and ready when it has run for a while.
+
+        ``end`` is called when it is asked to leave.
+        """
         self.page.moments[BUSY_UNTIL] = FOR_EVER
-        self.ready()
+        self._open_up()
+        self._say(BEGUN)
         self.when_leaving(end)
 
     def judge(self) -> None:
@@ -93,10 +97,14 @@ class Context:
         self.page.moments[BEAT] = time.monotonic()
         self.page.moments[BUSY_UNTIL] = 0.0
 
+    def _open_up(self) -> None:
+        while self._on_ready:
+            self._on_ready.pop(0)()
+
     def _give_voice(self) -> None:
         """Make the functions of the voice: closures, as a local name is the cheapest thing to look at in a beat."""
-        moments, listeners, say = self.page.moments, self._on_leaving, _saying(self.page.words, self._ring)
-        clock, beginnings = time.monotonic, self._on_ready
+        moments, listeners, say = self.page.moments, self._on_leaving, self._say
+        clock, open_up = time.monotonic, self._open_up
         told = leaving = plain = False  # plain: ready was told and nobody leaves, so that a beat is a store
 
         def tick(finished: bool = False) -> bool:  # noqa: FBT001, FBT002  as the ancestor has it
@@ -115,8 +123,7 @@ class Context:
             moments[BEAT] = clock()
             if told:
                 return
-            while beginnings:
-                beginnings.pop(0)()
+            open_up()
             told, plain = True, not leaving
             say(READY)
 

@@ -29,7 +29,13 @@ class SpiritOptions(Frozen, kw_only=True):
         "Collect garbage and freeze what is left before the first fork, so that spirits share it.",
         why="a collection in a spirit would else copy every page that holds an object",
     )
-
+    settle: float = option(
+        0.2,
+        Kind.SECONDS,
+        "How long a function without parameters, which cannot say that it is ready, must have run to count as ready.",
+        why="what fails at once, at a connection say, then fails the start or the reload",
+        most=1e9,
+    )
     max_ticks: int = option(
         0,
         Kind.WHOLE,

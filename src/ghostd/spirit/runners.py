@@ -47,8 +47,8 @@ def living(
 ) -> Callable[[], None]:
     """What runs the body of a spirit, a coroutine in a fresh event loop that beats every ``interval`` seconds.
 
-    Made ready before the fork. A deaf one cannot tick: it is ready when it begins, is never found silent (but as a
-    coroutine), and is ended by SystemExit when asked to leave.
+    Made ready before the fork. A deaf one cannot tick: it is ready when it has run for a while (as a coroutine, when it
+    waits), is never found silent (but as a coroutine), and is ended by SystemExit when asked to leave.
     """
 
     def live() -> None:

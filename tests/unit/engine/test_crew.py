@@ -11,11 +11,12 @@ import pytest
 
 from ghostd.core.actions import Reason, Spawn
 from ghostd.core.events import Exited, Left, Readied, Worn
-from ghostd.core.phases import Generation, SpiritId
+from ghostd.core.phases import NEVER, Generation, SpiritId
 from ghostd.engine.crew import Crew
 from ghostd.engine.sources import Poller
 from ghostd.linux.board import (
     BEAT,
+    BEGUN,
     BUSY_UNTIL,
     FOR_EVER,
     IN_FLIGHT,
@@ -38,7 +39,8 @@ class Household:
     def __init__(self) -> None:
         self.board = Board()
         self.poller = Poller()
-        self.crew = Crew(self.board, self.poller)
+        self.settle = 0.25
+        self.crew = Crew(self.board, self.poller, settle=self.settle)
 
     def spawn(self, serial: int, write: Callable[[Page], object]) -> SpiritId:
         """Give birth to a spirit in the seat of its number; wait until it has written, and is a zombie."""
@@ -130,6 +132,31 @@ def test_what_a_spirit_said_just_before_its_end_is_told_before_its_end(household
     assert told == [Readied(spirit, NOW), Left(spirit, NOW)]
     assert isinstance(end, Exited)
     assert end.exit.is_clean
+
+
+def test_who_cannot_say_that_it_is_ready_is_so_when_it_has_run_for_a_while(household: Household) -> None:
+    crew, settle = household.crew, household.settle
+    assert crew.next_settled == NEVER
+    spirit = household.spawn(0, _says(1.0, state=BEGUN))
+    assert list(crew.read_bell(NOW)) == []
+    assert crew.next_settled == NOW + settle
+    assert list(crew.read_settled(NOW + settle / 2)) == []
+    assert list(crew.read_settled(NOW + settle)) == [Readied(spirit, NOW + settle)]
+    assert crew.next_settled == NEVER
+
+
+def test_who_ends_before_it_has_run_for_a_while_never_was_ready(household: Household) -> None:
+    household.spawn(0, _says(1.0, state=BEGUN))
+    (gather,) = household.poller.wait(10.0)
+    (end,) = gather(NOW)
+    assert isinstance(end, Exited)
+    assert household.crew.next_settled == NEVER
+
+
+def test_who_says_ready_is_so_and_is_not_waited_for_besides(household: Household) -> None:
+    spirit = household.spawn(0, _says(1.0, state=BEGUN | READY))
+    assert list(household.crew.read_bell(NOW)) == [Readied(spirit, NOW)]
+    assert household.crew.next_settled == NEVER
 
 
 def test_that_somebody_is_worn_is_told_once_and_after_that_it_is_ready(household: Household) -> None:
