@@ -120,7 +120,16 @@ def test_a_websocket_that_asks_while_its_spirit_leaves_is_opened_and_closed_in_o
 
 @each(*ASGI_ONLY)
 def test_an_event_stream_ends_as_a_whole_answer(stage: Stage, kind: str) -> None:
-    web = run(stage, kind, spirits=1, keepalive_grace=0.2)
+    end_a_stream(run(stage, kind, spirits=1, keepalive_grace=0.2))
+
+
+@each("uvicorn asgi")
+def test_an_event_stream_ends_as_a_whole_answer_without_httptools_too(stage: Stage, kind: str) -> None:
+    end_a_stream(run(stage, kind, spirits=1, keepalive_grace=0.2, uvicorn={"http": "h11"}))
+
+
+def end_a_stream(web: Web) -> None:
+    """Stop the ghost while it sends a stream."""
     with web.connected() as sock:
         sock.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         got = sock.recv(65536)

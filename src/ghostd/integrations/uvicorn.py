@@ -307,9 +307,22 @@ def _end_stream(cycle: Any) -> None:  # noqa: ANN401  uvicorn's RequestResponseC
     """Whole for its client, and as if the client had gone for the application."""
     if cycle.response_complete or cycle.transport.is_closing():
         return
-    if getattr(cycle, "chunked_encoding", False):
-        cycle.transport.write(b"0\r\n\r\n")
+    cycle.transport.write(_last_bytes(cycle))
+    cycle.disconnected = True
     cycle.transport.close()
+
+
+def _last_bytes(cycle: Any) -> bytes:  # noqa: ANN401  uvicorn's RequestResponseCycle
+    """What makes an answer whole whose length was not told."""
+    machine = getattr(cycle, "conn", None)  # h11's; httptools has none
+    if machine is None:
+        return b"0\r\n\r\n" if getattr(cycle, "chunked_encoding", False) else b""
+    from h11 import EndOfMessage, LocalProtocolError  # noqa: PLC0415  loaded by now
+
+    try:
+        return bytes(machine.send(EndOfMessage()) or b"")
+    except LocalProtocolError:  # a length was told, and is not reached
+        return b""
 
 
 def _is_idle(connection: Any) -> bool:  # noqa: ANN401  one of uvicorn's HTTP protocols
