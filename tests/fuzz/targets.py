@@ -30,7 +30,7 @@ from ghostd.engine.crew import _believed_cell
 from ghostd.errors import ConfigError, ExitCode, OptionError, UserError
 from ghostd.linux import procfs
 from ghostd.linux.board import Board
-from ghostd.linux.process import PAGE
+from ghostd.linux.page import PAGE
 from ghostd.log.lines import JsonLines, TextLines, escape
 from ghostd.serve import passed, stored
 from ghostd.serve.address import AddressError, Systemd, parse

@@ -19,7 +19,7 @@ HEAD: Final = """\
 SEEN = {seen!r}
 
 def began(path):
-    if path in ("/slow", "/endless", "/block"):
+    if path in ("/slow", "/held", "/endless", "/block"):
         with open(SEEN, "a") as file:
             file.write("began " + path + "\\n")
 
@@ -50,6 +50,9 @@ async def app(scope, receive, send):
     began(path)
     if path == "/slow":
         await asyncio.sleep(1.0)
+    elif path == "/held":
+        while not os.path.exists(SEEN + ".go"):
+            await asyncio.sleep(0.01)
     elif path == "/endless":
         await asyncio.sleep(600)
     elif path == "/block":
@@ -83,6 +86,9 @@ def app(environ, start_response):
     began(path)
     if path == "/slow":
         time.sleep(1.0)
+    elif path == "/held":
+        while not os.path.exists(SEEN + ".go"):
+            time.sleep(0.01)
     elif path in ("/endless", "/block"):
         time.sleep(600)
     body = b"%d" % os.getpid() if path == "/pid" else b"hello"

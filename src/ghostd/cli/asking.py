@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 
 from ghostd.cli import output
-from ghostd.daemon import lsb
+from ghostd.daemon import answer, lsb
 from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import ready_pid
 from ghostd.linux import procfs
@@ -19,9 +19,10 @@ FIRST_MOMENT = 1.0  # seconds that `stop` waits before it has to know how long t
 def status(pidfile: str, *, as_json: bool) -> int:
     """Tell whether the ghost runs; the exit code."""
     file = FilePid(pidfile)
+    if not as_json:
+        return output.tell(answer.status(file))
     pid = file.running()
-    reply = lsb.status(pid, has_pidfile=file.is_left)
-    return output.status(reply, pidfile, pid) if as_json else output.tell(reply)
+    return output.status(lsb.status(pid, has_pidfile=file.is_left), pidfile, pid)
 
 
 def check(pidfile: str, ready_file: str, *, live: bool) -> int:

@@ -73,16 +73,20 @@ def _spirits(manager: int) -> list[dict[str, object]]:
     """What the kernel tells of the processes under a manager; one that ends meanwhile is left out."""
     import time  # noqa: PLC0415
 
-    from ghostd.linux import procfs  # noqa: PLC0415
+    from ghostd.linux import onlooker, procfs  # noqa: PLC0415
 
     with open("/proc/stat", "rb") as stat:
         booted = next((int(line.split()[1]) for line in stat if line.startswith(b"btime ")), 0)
     found: list[dict[str, object]] = []
-    for pid in procfs.children(manager):
+    pids = procfs.children(manager)
+    counts = onlooker.counts(manager, pids)
+    for pid in pids:
         ticks = procfs.start_ticks(pid)
         if ticks is not None and not procfs.is_zombie(pid):
             since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(booted + ticks * JIFFY))
-            found.append({"pid": pid, "since": since, "title": _title(pid)})
+            seat, in_hand, served = counts.get(pid, (None, None, None))
+            about = {"pid": pid, "since": since, "title": _title(pid)}
+            found.append({**about, "seat": seat, "in_flight": in_hand, "served": served})
     return found
 
 

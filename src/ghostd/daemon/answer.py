@@ -49,6 +49,21 @@ def answer(ghost: Commanded, word: str, signal_number: int) -> lsb.Reply:
             pid = ghost.reload(signal_number)
             return lsb.reloading(pid) if pid else lsb.started(ghost.start(), ghost.addresses)
         case "status":
-            return lsb.status(ghost.filepid.running(), ghost.filepid.is_left)
+            return status(ghost.filepid)
         case _:
             return lsb.incorrect(word)
+
+
+def status(file: FilePid) -> lsb.Reply:
+    """Whether a ghost runs and, once its spirits have served anything, how much that is."""
+    pid = file.running()
+    return lsb.status(pid, file.is_left, _counted(pid) if pid else "")
+
+
+def _counted(manager: int) -> str:
+    from ghostd.linux import onlooker, procfs  # noqa: PLC0415  for those who ask, and not in the ghost itself
+
+    if not onlooker.has_counted(manager):
+        return ""
+    counts = onlooker.counts(manager, procfs.children(manager)).values()
+    return lsb.counted(len(counts), sum(count[1] for count in counts), sum(count[2] for count in counts))

@@ -82,11 +82,16 @@ def reloading(pid: int) -> Reply:
     return Reply(f"Reloading {pid}")
 
 
-def status(pid: int | None, has_pidfile: bool) -> Reply:  # noqa: FBT001  two facts, one answer
-    """`status`: running, dead with its pidfile left, or not running."""
+def status(pid: int | None, has_pidfile: bool, counted: str = "") -> Reply:  # noqa: FBT001  two facts, one answer
+    """`status`: running, dead with its pidfile left, or not running; ``counted`` is a second line."""
     if pid is not None:
-        return Reply(f"Running {pid}")
+        return Reply(f"Running {pid}\n{counted}" if counted else f"Running {pid}")
     return Reply("Not running", ExitCode.FAILED if has_pidfile else ExitCode.NOT_RUNNING)
+
+
+def counted(spirits: int, in_hand: int, served: int) -> str:
+    """What `status` says of a ghost whose spirits serve, beside that it runs."""
+    return f"{in_hand} in hand, {served} served by {spirits} spirit{'s' * (spirits != 1)}"
 
 
 def ready(pid: int) -> Reply:

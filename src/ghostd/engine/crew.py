@@ -12,8 +12,9 @@ from ghostd.core.events import BoardRead, Event, Exited, Left, Readied, Worn
 from ghostd.core.phases import NEVER
 from ghostd.exits import Exit
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import BEAT, BEGUN, FOR_EVER, LEAVING, READY, WORN, Board
+from ghostd.linux.board import FOR_EVER, Board
 from ghostd.linux.child import Child, decode
+from ghostd.linux.page import BEAT, BEGUN, LEAVING, READY, WORN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,23 +14,12 @@ import os
 
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import process
-from ghostd.linux.process import PAGE
+from ghostd.linux.page import BEAT, BUSY_UNTIL, IN_FLIGHT, PAGE, SERVED, STATE, TEXT_BYTES, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-BEAT: Final = 0  # monotonic seconds of the last sign of life
-BUSY_UNTIL: Final = 1  # monotonic seconds until which silence is announced
-STATE: Final = 2  # the bits below, each set once by the spirit; none: it boots
-READY: Final = 1
-LEAVING: Final = 2
-WORN: Final = 4
-BEGUN: Final = 8  # its code cannot say that it is ready: it is when it has run for a while
-TEXT_BYTES: Final = 3  # how long the text is that the page holds
-IN_FLIGHT: Final = 4  # connections or requests in hand at this moment
-SERVED: Final = 5  # those that were finished, since the spirit began
-WORDS: Final = PAGE // 8  # of a page; those from 6 up to the text are free
 _TEXT: Final = 512  # where the text begins, in bytes
 
 MOST_SEATS: Final = (1 << 30) // PAGE  # 1 GiB of pages; a bound on what a wrong seat can cost

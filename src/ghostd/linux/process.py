@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Call = Callable[[], int]  # made ready before a fork, for a newborn; -1 where it fails
 
-PAGE: int = os.sysconf("SC_PAGE_SIZE")
-
 # The numbers of linux/prctl.h, asm-generic/mman.h and linux/capability.h; they are the same on every machine.
 _PR_SET_PDEATHSIG = 1
 _PR_GET_DUMPABLE = 3

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux.board import BEAT, BEGUN, BUSY_UNTIL, FOR_EVER, LEAVING, READY, STATE, WORN
+from ghostd.linux.board import FOR_EVER
+from ghostd.linux.page import BEAT, BEGUN, BUSY_UNTIL, LEAVING, READY, STATE, WORN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,8 @@ import time
 from _thread import allocate_lock  # threading is a millisecond, and not every spirit has threads
 
 from ghostd.hints import TYPE_CHECKING, Protocol
-from ghostd.linux.board import BEAT, BUSY_UNTIL, FOR_EVER, IN_FLIGHT, SERVED
+from ghostd.linux.board import FOR_EVER
+from ghostd.linux.page import BEAT, BUSY_UNTIL, IN_FLIGHT, SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

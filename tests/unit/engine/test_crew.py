@@ -14,21 +14,8 @@ from ghostd.core.events import Exited, Left, Readied, Worn
 from ghostd.core.phases import NEVER, Generation, SpiritId
 from ghostd.engine.crew import Crew
 from ghostd.engine.sources import Poller
-from ghostd.linux.board import (
-    BEAT,
-    BEGUN,
-    BUSY_UNTIL,
-    FOR_EVER,
-    IN_FLIGHT,
-    LEAVING,
-    READY,
-    SERVED,
-    STATE,
-    WORDS,
-    WORN,
-    Board,
-    Page,
-)
+from ghostd.linux.board import FOR_EVER, Board, Page
+from ghostd.linux.page import BEAT, BEGUN, BUSY_UNTIL, IN_FLIGHT, LEAVING, READY, SERVED, STATE, WORDS, WORN
 
 NOW = 1000.0
 

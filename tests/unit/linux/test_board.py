@@ -13,20 +13,8 @@ from math import inf
 import pytest
 
 from ghostd.linux import fds
-from ghostd.linux.board import (
-    BEAT,
-    BUSY_UNTIL,
-    IN_FLIGHT,
-    LEAVING,
-    MOST_SEATS,
-    READY,
-    SERVED,
-    STATE,
-    WORDS,
-    Board,
-    Page,
-)
-from ghostd.linux.process import PAGE
+from ghostd.linux.board import MOST_SEATS, Board, Page
+from ghostd.linux.page import BEAT, BUSY_UNTIL, IN_FLIGHT, LEAVING, PAGE, READY, SERVED, STATE, WORDS
 from tests.support import needs_tool
 from tests.unit.linux.forks import Gate, child, in_child
 

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from ghostd.linux import process
-from ghostd.linux.process import PAGE
+from ghostd.linux.page import PAGE
 from tests.support import needs_root, wait_gone
 from tests.unit.linux.forks import Gate, child, in_child, pause, wait_exited
 

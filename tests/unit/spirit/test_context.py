@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ghostd.linux.board import BEAT, IN_FLIGHT, LEAVING, READY, SERVED, STATE, WORN
+from ghostd.linux.page import BEAT, IN_FLIGHT, LEAVING, READY, SERVED, STATE, WORN
 from ghostd.spirit.context import Context
 from ghostd.spirit.speaker import Speaker
 from ghostd.spirit.wear import counting
