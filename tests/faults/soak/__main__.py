@@ -56,7 +56,8 @@ def _in_namespaces(words: list[str], chosen: argparse.Namespace) -> int:
     if not shutil.which("unshare"):
         sys.stderr.write("the soak needs unshare, of util-linux\n")
         return 2
-    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    # Not as root of it: what belongs to somebody else out there must not be trusted by root, and so could not be run.
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
     own = ["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
     command = ["unshare", *rights, *own, sys.executable, "-m", "tests.faults.soak", *words, INSIDE]
     sys.stdout.write(f"soak: {chosen.minutes:g} minutes, seed {chosen.seed}, history {chosen.history}\n")
@@ -76,11 +77,12 @@ def report(path: Path) -> int:
     cannot = begun.cannot if begun else {}
     told += [f"not possible here: {kind}: {why}" for kind, why in cannot.items()]
     told += [f"WRONG: {line}" for line in wrong[:SHOWN]]
-    lost = sum(request.how != "answered" for request in facts.requests)
+    refused = sum(request.how == "refused" for request in facts.requests)
+    lost = sum(request.how not in ("answered", "refused") for request in facts.requests)
     minutes = f"{begun.minutes:g} minutes, seed {begun.seed}, commit {begun.commit}, " if begun else ""
     told.append(
         f"soak: {minutes}{len(facts.faults)} faults of {len(KINDS) - len(cannot)} kinds, {len(facts.requests)} requests"
-        f" ({lost} not answered), {len(facts.jobs)} jobs: "
+        f" ({refused} refused, {lost} lost), {len(facts.jobs)} jobs: "
         + (f"VIOLATED, {len(wrong)} findings" if wrong else "nothing lost, nothing twice, no false kill, no outage"
            " without a cause")
     )  # fmt: skip

@@ -55,7 +55,8 @@ class Ghost(ABC):
         self.disk = disk  # small, and its own
         self.groups = groups
         self.history = history
-        self._environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "", **environ}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._environ = {**os.environ, "PYTHONPATH": path, **environ}
         self._seen: dict[int, str] = {}  # spirits by pid, with the moment of their start
         self.pid = 0
         self._over = threading.Event()
@@ -98,7 +99,8 @@ class Ghost(ABC):
     def close(self) -> int | None:
         """Stop it in order: the exit code."""
         self._over.set()
-        self._threads[0].join()
+        if self._threads[0].is_alive():
+            self._threads[0].join()
         pid = self.pid
         if not pid:
             return None
@@ -110,7 +112,8 @@ class Ghost(ABC):
 
     def stop_reading(self) -> None:
         """Read the log to its end."""
-        self._threads[1].join()
+        if self._threads[1].is_alive():
+            self._threads[1].join()
 
     def words(self, verb: str, *target: str) -> list[str]:
         """The command that does this, in the ghost's control groups."""

@@ -126,8 +126,10 @@ def _disk(place: Path, cannot: dict[str, str]) -> Iterator[Path]:
     """A small one, for the log and the pidfile of one ghost."""
     place.mkdir()
     _mount(place, DISK, cannot)
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check="full disk" not in cannot)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check="full disk" not in cannot)
 
 
 def _mount(place: Path, size: str, cannot: dict[str, str]) -> None:
