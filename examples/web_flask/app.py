@@ -6,6 +6,7 @@ import time
 from flask import Flask
 
 GREETING = "hello"
+SLOW = float(os.environ.get("SLOW", "1.0"))  # seconds
 
 
 def create_app() -> Flask:
@@ -18,7 +19,7 @@ def create_app() -> Flask:
 
     @app.get("/slow")
     def slow() -> dict[str, object]:
-        time.sleep(1.0)  # a query, a report: who has asked for it gets it, though its spirit was asked to leave
+        time.sleep(SLOW)  # a query, a report: who has asked for it gets it, though its spirit was asked to leave
         return {"greeting": f"{GREETING}, at last", "pid": os.getpid()}
 
     return app

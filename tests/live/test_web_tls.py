@@ -70,7 +70,7 @@ def reload(web: Web, number: int) -> None:
 def test_tls_is_served_and_a_kept_connection_is_told_to_close(
     stage: Stage, kind: str, certificate: tuple[Path, Path]
 ) -> None:
-    web = run_tls(stage, kind, certificate)
+    web = run_tls(stage, kind, certificate, keepalive_grace=20.0)
     context = trusting(certificate, "http/1.1")
     with (
         socket.create_connection(place_of(web), timeout=10) as plain,
