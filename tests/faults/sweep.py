@@ -225,7 +225,7 @@ def _judge(fault: Fault, scenario: Scenario, stage: Stage, subject: Subject, bef
     place = stage.place
     if fault.is_deadly:
         subject.wait_end()  # and no spirit is left within two seconds
-        again = run(stage, {}, listens=scenario.listens)
+        again = run(scenario, stage, {})
         _wait_for(lambda: len(again.spirits()) == 2, "the next start after the manager was killed")
         code = again.quit()
     elif scenario.ends or fault.is_request:

@@ -312,9 +312,12 @@ def _own() -> set[int]:
         numbers = list(range(3, 1024))  # what a process without /proc may have by default
     found = set()
     for fd in numbers:
-        with suppress(OSError):  # not open, or not any more
+        try:
             if fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
                 found.add(fd)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # else it is not open, or not any more
+                found.add(fd)  # what cannot be asked is left alone
     return found
 
 
