@@ -41,7 +41,8 @@ class Podman:
         runtime = shutil.which("runc") or "runc"
         self._words = [
             *("podman", "--root", str(place / "store"), "--runroot", str(place / "state"), "--storage-driver", "vfs"),
-            *("--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", runtime),
+            *("--tmpdir", str(place / "alive"), "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
+            *("--runtime", runtime),
         ]
 
     def run(self, *words: str, code: int | None = 0, timeout: float = 120.0) -> str:
