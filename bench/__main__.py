@@ -32,6 +32,8 @@ NAMES = (
     "orphans", "accept", "preload", "peers",
 )  # fmt: skip
 QUICK_NAMES = NAMES[:-1]
+# Servers of the web beside their peers: each by its name only, because the full forms take a long while.
+WEB_NAMES = ("asgi", "wsgi", "reloads", "kills", "scaling", "recycling", "slow", "latency")
 HISTORY = ROOT / "bench" / "history.jsonl"
 
 
@@ -83,7 +85,8 @@ def _compile() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer of each, in under three minutes")
-    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    names = NAMES + WEB_NAMES
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--json", metavar="FILE", help="write everything there, too")
     parser.add_argument("--record", action="store_true", help=f"append the ratios to {HISTORY.relative_to(ROOT)}")
     return parser.parse_args()

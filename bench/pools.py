@@ -73,6 +73,10 @@ class Pool:
         """Return the environment of the command."""
         return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
 
+    def inherited(self) -> tuple[int, ...]:
+        """Return the descriptors that the command is given."""
+        return ()
+
     def __enter__(self) -> Self:
         try:
             self.prepare()
@@ -106,6 +110,7 @@ class Pool:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=self.inherited(),
             )
         self.manager = self._process.pid
         self._sessions.add(self.manager)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int] | str
 _READ = 65536
+TIMEOUT = 10.0
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -69,6 +70,7 @@ class Client:
         self._epoll = select.epoll()
         self._links: dict[int, _Link] = {}
         self._idle: deque[_Link] = deque()
+        self._busy = 0
         self.outcome = Outcome()
 
     def run(
@@ -78,53 +80,61 @@ class Client:
         """Ask for so long, or so often, or until the condition holds; then wait for the answers under way."""
         begin = time.monotonic()
         sent = 0
-        while True:
-            now = time.monotonic()
-            if now - begin >= seconds or (requests is not None and sent >= requests) or (until is not None and until()):
+        while (now := time.monotonic()) - begin < seconds and not (until is not None and until()):
+            if requests is not None and sent >= requests:
                 break
             due = int((now - begin) * rate) + 1 if rate else sent + self._most
             if requests is not None:
                 due = min(due, requests)
-            while sent < due and len(self._busy()) < self._most:
-                if self._ask(begin + sent / rate if rate else now):
-                    sent += 1
-                else:
-                    sent += 1
-                    self.outcome.failed["connect"] += 1
+            while sent < due and self._busy < self._most:
+                self._ask(begin + sent / rate if rate else now)
+                sent += 1
             next_due = begin + sent / rate - time.monotonic() if rate else 0.05
-            self._turn(max(next_due, 0.0))
+            self._turn(max(next_due, 0.0) if self._busy < self._most else 0.05)
         self._finish()
         return self.outcome
 
-    def _busy(self) -> list[_Link]:
-        return [link for link in self._links.values() if link.asked]
-
     def _finish(self) -> None:
-        limit = time.monotonic() + 10.0
-        while self._busy() and time.monotonic() < limit:
+        limit = time.monotonic() + TIMEOUT
+        while self._busy and time.monotonic() < limit:
             self._turn(0.05)
-        self.outcome.failed["no answer"] += len(self._busy())
-        self.outcome.failed += Counter()  # drops what is zero
+        if self._busy:
+            self.outcome.failed["no answer"] += self._busy
         for link in list(self._links.values()):
             self._drop(link)
         self._epoll.close()
 
-    def _ask(self, due: float) -> bool:
-        link = self._idle.popleft() if self._idle else None
-        if link is None:
-            try:
-                link = _Link(self._address)
-            except OSError as error:
-                self.outcome.failed[f"connect: {errno.errorcode.get(error.errno or 0, error)}"] += 1
-                return True  # counted here
-            self._links[link.sock.fileno()] = link
-            self._epoll.register(link.sock.fileno(), select.EPOLLIN)
+    def _ask(self, due: float) -> None:
+        try:
+            link = self._idle_link() or self._new_link()
+        except OSError as error:
+            self.outcome.failed[f"connect: {_named(error)}"] += 1
+            return
         link.asked, link.due, link.got, link.need = True, due, b"", -1
+        self._busy += 1
         try:
             link.sock.sendall(self._request)
         except OSError as error:
             self._lose(link, error)
-        return True
+
+    def _idle_link(self) -> _Link | None:
+        """One that is open; what was closed while it was idle is left, as any client does that looks first."""
+        while self._idle:
+            link = self._idle.popleft()
+            try:
+                link.sock.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return link
+            except OSError:
+                pass
+            self._drop(link)
+        return None
+
+    def _new_link(self) -> _Link:
+        link = _Link(self._address)
+        self._links[link.sock.fileno()] = link
+        self._epoll.register(link.sock.fileno(), select.EPOLLIN)
+        return link
 
     def _turn(self, timeout: float) -> None:
         for fd, _ in self._epoll.poll(timeout, 256):
@@ -161,6 +171,7 @@ class Client:
             outcome.bodies[body] += 1
             outcome.latencies.append(time.monotonic() - link.due)
         link.asked = False
+        self._busy -= 1
         says_close = b"connection: close" in head.lower()
         outcome.closes += says_close
         if says_close or not self._keep_alive:
@@ -171,7 +182,8 @@ class Client:
     def _lose(self, link: _Link, error: OSError | None) -> None:
         """The connection has gone; a loss only when something was asked on it."""
         if link.asked:
-            what = "closed" if error is None else errno.errorcode.get(error.errno or 0, str(error))
+            self._busy -= 1
+            what = "closed" if error is None else _named(error)
             self.outcome.failed[f"{what} after {len(link.got)} bytes" if link.got else what] += 1
         else:
             self._idle.remove(link)
@@ -182,11 +194,15 @@ class Client:
         link.sock.close()  # leaves the epoll by itself
 
 
+def _named(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, str(error))
+
+
 def _connect(address: Address) -> socket.socket:
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(10.0)
+        sock.settimeout(TIMEOUT)
         sock.connect(address)
         if family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
