@@ -62,17 +62,20 @@ class Option(Frozen):
         return str(self.kind.value)
 
 
-def option(
+def option(  # noqa: PLR0913  each is a field of Option
     default: Any,  # noqa: ANN401  as dataclasses.field has it
     kind: Kind,
     help: str,  # noqa: A002  the word of argparse and of every reader
     *,
     why: str,
-    **limits: Any,  # noqa: ANN401
+    least: float = 0.0,
+    most: float = UNBOUNDED,
+    choices: tuple[str, ...] = (),
+    optional: bool = False,
 ) -> Any:  # noqa: ANN401
     """Declare a field of a record of options: default, kind, one sentence of help and the reason for the default."""
-    declared = Option(kind, help, why, **{"optional": default is None, **limits})
-    return Described(default, declared)
+    # All by position, the quick way to make a record: each start makes all of them.
+    return Described(default, Option(kind, help, why, least, most, choices, optional or default is None))
 
 
 def declared(record: Any) -> dict[str, Option]:  # noqa: ANN401  a record or its class

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from importlib.machinery import PathFinder
+import sys
 
 from ghostd.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
 
 
 def set_title(text: str) -> None:
@@ -30,12 +31,21 @@ def setter() -> Callable[[str], object]:
 
 
 def _load() -> Callable[[str], object]:
-    package = PathFinder.find_spec("setproctitle")
+    package = _find("setproctitle")
     places = package.submodule_search_locations if package is not None else None
-    spec = PathFinder.find_spec("setproctitle._setproctitle", places) if places else None
+    spec = _find("setproctitle._setproctitle", places) if places else None
     module = spec.loader.create_module(spec) if spec is not None and spec.loader is not None else None
     if spec is None or spec.loader is None or module is None:
         raise ImportError("setproctitle")
     spec.loader.exec_module(module)
     found: Callable[[str], object] = module.setproctitle
     return found
+
+
+def _find(name: str, places: Sequence[str] | None = None) -> ModuleSpec | None:
+    """Where a module is. To ask Python's finders is what importlib does, which loads warnings: 0.4 ms a start."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, places)
+        if spec is not None:
+            return spec
+    return None
