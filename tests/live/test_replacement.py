@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import statistics
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -208,8 +209,19 @@ def kinds(census: tuple[str, ...], place: Path) -> list[str]:
 
 
 def descriptors(subject: Subject) -> list[str]:
-    """Those of the manager, of whatever number."""
-    return sorted(os.readlink(entry) for entry in Path(f"/proc/{subject.pid}/fd").iterdir())
+    """Those of the manager, of whatever number, once it is at rest: what it opens for a moment is no part of them."""
+    looks: list[list[str]] = []
+
+    def is_at_rest() -> bool:
+        found = []
+        for entry in Path(f"/proc/{subject.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed just now
+                found.append(os.readlink(entry))
+        looks.append(sorted(found))
+        return len(looks) > 4 and all(look == looks[-1] for look in looks[-4:])
+
+    wait_until(is_at_rest, what="a manager at rest")
+    return looks[-1]
 
 
 @pytest.mark.parametrize("detached", [False, True], ids=["run", "start"])

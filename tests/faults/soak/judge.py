@@ -286,7 +286,8 @@ def _end(facts: Facts, fact: Ended) -> Iterator[str]:
 
 
 def _ends_for(code: int | None) -> tuple[Excuse, ...]:
-    if code == ExitCode.BOOT_FAILED:  # before its pool was ever whole, a death ends it: that is promised
+    # Before its pool was ever whole a death ends it: that is promised. So does one of the process that tries options.
+    if code in (ExitCode.BOOT_FAILED, ExitCode.SYSTEM):
         return (Excuse.DEATH, Excuse.NO_START)
     if code == ExitCode.BUG:
         return ()

@@ -90,6 +90,11 @@ def excuses_of(kind: str) -> frozenset[Excuse]:
     return found | {E.STALE} if E.LOST in found else found
 
 
+# Not in the same round: the kernel drops TTIN and TTOU that wait for a process as it is continued (POSIX, signal
+# concepts), so that nobody could say how many spirits are wanted.
+APART: Final = ("scale", "pause the manager")
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A fault that is due so many seconds into its round; ``pick`` in [0, 1) chooses whatever is left to choose."""
@@ -114,4 +119,7 @@ def plan(seed: int, ghost: str) -> Iterator[list[Planned]]:
             chance.shuffle(fresh)
             deck += fresh
         drawn, deck = deck[:size], deck[size:]
+        if set(APART) <= set(drawn):
+            drawn.remove(APART[0])
+            deck.insert(0, APART[0])
         yield [Planned(kind, chance.uniform(0.0, 1.5) if at else 0.0, chance.random()) for at, kind in enumerate(drawn)]
