@@ -9,7 +9,7 @@ SEED ?= 1
 STEPS ?= 1000000
 MINUTES ?= 5
 
-.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz sweep soak matrix cover ci clean
+.PHONY: help venv demo test lint format types docs pages news examples bench sim fuzz mutate sweep soak matrix cover ci clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -72,6 +72,10 @@ sim: $(STAMP)  ## The pool against a simulated world: make sim SEED=7 STEPS=1000
 fuzz: $(STAMP)  ## A fuzzer at each parser in turn: make fuzz MINUTES=60
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz all $(MINUTES)
+
+mutate: $(STAMP)  ## One thing broken at a time, and does a test notice: make mutate ONLY=core/roster.py
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || $(BIN)/python -m pip install --quiet -e '.[mutate]'
+	@nice $(BIN)/python -m tests.mutate $(ONLY)
 
 sweep: $(STAMP)  ## Every system call of a manager failed, once and for ever: half an hour or more
 	@$(BIN)/python -m tests.faults.sweep --part 1/2 & one=$$!; \

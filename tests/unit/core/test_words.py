@@ -59,6 +59,12 @@ def test_an_early_death_is_told_when_its_replacement_has_to_wait_and_not_before(
     assert held == Announce(News.HELD, Reason.EARLY_DEATH, detail)
 
 
+def test_a_pool_that_loses_spirits_early_tells_how_many_are_left_and_why() -> None:
+    made = whole(1, spare=0, young=2.0, intensity=1)
+    degraded = Announce(News.DEGRADED, Reason.EARLY_DEATH, "0 of 1 spirits are ready")
+    assert said(made, [exited(1, 0.5, FAILED)], 0.5) == [degraded]
+
+
 def test_one_that_leaves_early_is_told_with_its_age() -> None:
     made = whole(1, spare=0, young=2.0, backoff_first=4.0, intensity=9)
     made.handle([exited(1, 0.5, FAILED)], 0.5)
