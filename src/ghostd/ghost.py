@@ -242,7 +242,8 @@ class Ghost:
         self._door.close(self.log.write)
         self.log.write("info", f"Ghost process {os.getpid()} stopped")
         self._ready.remove()
-        self._filepid.remove()
+        if not self._filepid.remove():
+            self._filepid.give_up()  # it failed before the files were its own
         if self._inbox is not None:
             self._inbox.close()
         self._tell_starter(code)

@@ -251,10 +251,11 @@ class FilePid:
 
     def give_up(self) -> None:
         """Leave nothing behind of a start that has failed, and give the lock back."""
-        if self._lock.is_in_place():  # nobody else lives or starts: what stands in the file is nobody's
-            for path in (self.file, f"{self.file}{READY_ENDING}", self._lock.path):
-                with suppress(OSError):
-                    os.unlink(path)
+        with suppress(OSError):  # nobody can be asked
+            if self._lock.is_in_place() and self._lock.holder() is None:  # what stands in the file is nobody's
+                for path in (self.file, f"{self.file}{READY_ENDING}", self._lock.path):
+                    with suppress(OSError):
+                        os.unlink(path)
         self.release()
 
     def sweep(self) -> bool:
