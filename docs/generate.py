@@ -80,12 +80,21 @@ def options() -> str:
     return flags.reference().strip()
 
 
+def score() -> str:
+    """What the long proofs have reached."""
+    sys.path.insert(0, str(DOCS.parent))
+    from tests.faults import scorecard  # noqa: PLC0415  for this one table
+
+    return scorecard.page()
+
+
 TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
     "exit codes": ("reference/exit-codes.md", exit_codes),
     "states": ("reference/states.md", states),
     "graph": ("reference/states.md", graph),
     "grid": ("reference/states.md", grid),
     "options": ("reference/options.md", options),
+    "scorecard": ("reliability.md", score),
 }
 
 
