@@ -27,7 +27,7 @@ SLOW = {"granian": 2}  # 14 s for each
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """Reload all that can be reloaded; the default servers a hundred times in each form, others less often."""
-    forms = bench.pick(FORMS[:1] + FORMS[3:], FORMS)
+    forms = bench.pick(FORMS[:1], FORMS)
     runs = [Run(one, How(is_unix=unix), keep) for one in DEFAULTS for unix, keep in forms]
     for run in runs:
         count = bench.pick(5, 100)

@@ -54,14 +54,6 @@ class NoMarks:
         """One was ended."""
 
 
-class MarkedBody(list[bytes]):
-    """A body that is ended when its server has taken all of it."""
-
-    def close(self) -> None:
-        """Leave the mark."""
-        _marks.end()
-
-
 async def asgi(scope: "dict[str, Any]", receive: "Callable[[], Awaitable[Any]]", send: "Callable[..., Any]") -> None:
     """Say hello."""
     if scope["type"] == "lifespan":
@@ -87,7 +79,10 @@ _marks = Marks() if "BENCH_MARKS" in os.environ else NoMarks()
 async def marked_asgi(
     scope: "dict[str, Any]", receive: "Callable[[], Awaitable[Any]]", send: "Callable[..., Any]"
 ) -> None:
-    """Say hello, and leave marks."""
+    """Say hello, and leave marks; the lifespan is no request."""
+    if scope["type"] == "lifespan":
+        await asgi(scope, receive, send)
+        return
     _marks.begin()
     await asgi(scope, receive, send)
     _marks.end()
@@ -96,4 +91,10 @@ async def marked_asgi(
 def marked_wsgi(environ: "dict[str, Any]", start_response: "Callable[..., Any]") -> "Iterable[bytes]":
     """Say hello, and leave marks."""
     _marks.begin()
-    return MarkedBody(wsgi(environ, start_response))
+    return _ending(wsgi(environ, start_response))
+
+
+def _ending(body: "Iterable[bytes]") -> "Iterable[bytes]":
+    """The body; it is ended once its server has asked for more than there is."""
+    yield from body
+    _marks.end()
