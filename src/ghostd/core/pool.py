@@ -382,7 +382,7 @@ class Pool:
         due = self._roster.due
         if self._mode not in SERVES:
             return due
-        if self._roster.tally.all_ready:
-            due = min(due, now + self._policy.silence / 2)  # so that a gap of the manager's own shows, as lateness
+        if due != NEVER:  # somebody has a limit: a gap of the manager's own must show, as lateness
+            due = min(due, now + self._policy.silence / 2)
         waits = self._drain_at, self._barren_since + self._patience, self._restraint.deadline(now)
         return min(due, *waits, self._worn_from if self._worn_from > now else NEVER)

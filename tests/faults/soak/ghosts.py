@@ -108,6 +108,8 @@ class Ghost(ABC):
         codes: list[int] = []
         with suppress(AssertionError):
             wait_until(lambda: self._has_ended(pid, codes), 30.0)
+        if not codes:  # it is told as a finding; the rest of the soak must end all the same
+            os.kill(pid, signal.SIGKILL)
         return codes[0] if codes else None
 
     def stop_reading(self) -> None:

@@ -36,6 +36,16 @@ def whole(spirits: int = 2, spare: int = 1, **options: Any) -> Pool:  # noqa: AN
     return made
 
 
+def doze(made: Pool, at: float, until: float) -> float:
+    """Nothing happens, and it wakes whenever it had meant to: when it means to next, which is not before ``until``."""
+    planned = made.deadline(at)
+    while planned is not None and planned < until:
+        made.handle([], planned)
+        planned = made.deadline(planned)
+    assert planned is not None
+    return planned
+
+
 # ── events ──
 def forked(spirit: int, at: float = 0.0) -> fact.Forked:
     return fact.Forked(SpiritId(spirit), at)

@@ -5,7 +5,7 @@ import pytest
 from ghostd.core.actions import Announce, Ask, Halt, Kill, News, Reason, Rouse
 from ghostd.core.events import Continued, Event
 from ghostd.core.gaps import Gaps
-from tests.unit.core.drive import SILENCE, due, exited, forked, news, of, pool, read, readied, stop, whole
+from tests.unit.core.drive import SILENCE, doze, due, exited, forked, left, news, of, pool, read, readied, stop, whole
 
 
 def test_a_late_awakening_credits_all_the_time_since_the_last() -> None:
@@ -43,7 +43,7 @@ def test_a_fork_from_before_the_gap_that_is_told_after_it_keeps_its_credit() -> 
     made.handle([], 0.0)
     orders = made.handle([Continued(500.0), forked(1, 0.0), read(500.0)], 500.0)
     assert of(Rouse, orders) == []
-    assert due(made, 500.0) == 620.0
+    assert doze(made, 500.0, 620.0) == 620.0
 
 
 def test_a_ready_from_before_the_gap_that_is_told_after_it_keeps_its_credit() -> None:
@@ -150,3 +150,15 @@ def test_a_gap_during_a_stop_is_no_news() -> None:
     orders = made.handle(events, 100.0)
     assert news(orders) == []
     assert isinstance(orders[-1], Halt)
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["boot", "leave"])
+def test_a_gap_shorter_than_a_limit_is_seen_also_while_nobody_is_ready(leaves: bool) -> None:
+    made = pool(1, spare=0, boot_timeout=60.0, graceful_timeout=60.0)
+    made.handle([], 0.0)
+    made.handle([forked(1, 0.0)], 0.0)
+    if leaves:
+        made.handle([left(1, 0.0)], 0.0)
+    assert due(made, 0.0) == SILENCE / 2
+    assert news(made.handle([], 50.0)) == [News.CREDITED]
+    assert doze(made, 50.0, 110.0) == 110.0

@@ -8,6 +8,7 @@ from ghostd.errors import ExitCode
 from tests.unit.core.drive import (
     BY_KILL,
     SILENCE,
+    doze,
     due,
     exited,
     fork_failed,
@@ -135,16 +136,16 @@ def test_the_limits_are_those_of_the_policy() -> None:
     made = whole(1, heartbeat_interval=1.0, heartbeat_timeout=2.0, silent_timeout=4.0, kill_timeout=8.0)
     made.handle([read(1.5, {1: 0.0})], 1.5)
     assert of(Rouse, made.handle([read(3.0, {1: 0.0})], 3.0)) == [1]
-    assert due(made, 3.0) == 7.0
+    assert doze(made, 3.0, 7.0) == 7.0
     assert of(Kill, made.handle([read(7.0)], 7.0)) == [1]
-    assert due(made, 7.0) == 15.0
+    assert doze(made, 7.0, 15.0) == 15.0
 
 
 def test_a_spirit_that_is_not_ready_in_time_is_roused_as_slow_to_boot() -> None:
     made = whole(1)
     made.handle([exited(1, 10.0)], 10.0)
     made.handle([forked(2, 10.0)], 10.0)
-    assert due(made, 10.0) == 130.0
+    assert doze(made, 10.0, 130.0) == 130.0
     orders = made.handle([read(130.0)], 130.0)
     assert [(o.spirit, o.reason, o.silence) for o in orders if isinstance(o, Rouse)] == [(2, Reason.SLOW_BOOT, 120.0)]
     assert of(Spawn, orders) == [3]
@@ -156,6 +157,7 @@ def test_a_slow_boot_needs_no_reading_of_the_board_to_be_found() -> None:
     made = whole(1)
     made.handle([exited(1, 10.0)], 10.0)
     made.handle([forked(2, 10.0)], 10.0)
+    doze(made, 10.0, 130.0)
     assert of(Rouse, made.handle([], 130.0)) == [2]
 
 
@@ -217,6 +219,7 @@ def test_a_spirit_that_says_it_leaves_is_replaced_within_the_spare_and_has_the_g
     made = whole(1, spare=1)
     made.handle([left(1, 10.0)], 10.0)
     made.handle([forked(2, 10.0)], 10.0)
+    doze(made, 10.0, 129.9)
     assert of(Kill, made.handle([read(129.9), readied(2, 129.9)], 129.9)) == []
     assert of(Kill, made.handle([read(130.0, {2: 129.0})], 130.0)) == [1]
 
@@ -240,7 +243,7 @@ def test_a_spirit_may_leave_before_it_was_ready() -> None:
 def test_a_leaving_spirit_is_not_judged_by_its_silence() -> None:
     made = whole(1, spare=0)
     made.handle([left(1, 10.0)], 10.0)
-    assert due(made, 10.0) == 130.0
+    assert doze(made, 10.0, 100.0) == 120.0
     assert made.handle([read(100.0, {1: 0.0})], 100.0) == []
 
 
