@@ -300,7 +300,7 @@ def test_a_hook_that_takes_longer_than_the_limit_makes_nobody_silent(stage: Stag
 
 
 SCRIBBLES = """\
-import random
+import inspect, random
 
 class Subject(Prefork):
     def spirit(self):
@@ -308,11 +308,12 @@ class Subject(Prefork):
         while self.tick():
             if self.seat == 0 and os.path.exists("go"):
                 words, chance = self._context.page.words, random.Random(SEED)
+                ring = inspect.getclosurevars(self._context._say).nonlocals["ring"]
                 until = time.monotonic() + 1.5
                 while time.monotonic() < until:
                     for at in range(len(words)):
                         words[at] = chance.getrandbits(64)
-                    self._context._ring()  # "look!"
+                    ring()  # "look!"
                 note("scribbled")
                 return
             time.sleep(0.01)
