@@ -78,8 +78,8 @@ ERRORS: Final[dict[str, tuple[str, ...]]] = {
 }
 # Python takes an interrupted call up again, for ever if need be; and no kernel denies an own child for ever.
 ONLY_ONCE: Final = {"EINTR", "ECHILD"}
-# What C code writes when a signal comes: only a full pipe refuses it, and that is read.
-WAKES: Final = re.compile(r'\(\d+, "\\\d+", 1\)')
+# A byte for a pipe, of a signal that has come or the word to the starter: only a full one refuses it, and that is read.
+WAKES: Final = re.compile(r'\(\d+, "(\\\d+|R)", 1\)')
 SIGNALS: Final = ("TERM", "QUIT", "KILL")
 
 # What a log may say instead of the words of the system.
