@@ -1,7 +1,9 @@
 """No request is lost while spirits are replaced, whichever server is in them."""
 
+import os
 import signal
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +14,9 @@ from tests.support import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-RELOADS = 2  # bench/serve makes a hundred
+RELOADS = 2  # bench/serve makes a hundred, and as many kills
+KILLS = 5
+CLIENTS = 8
 
 
 def assert_nothing_is_lost(web: Web) -> None:
@@ -29,22 +33,36 @@ def assert_nothing_is_lost(web: Web) -> None:
 
 def reload_under_load(web: Web, *, keep_alive: bool, before: int) -> Outcome:
     """Ask without a pause while the pool is reloaded some times."""
+
+    def reload() -> None:
+        for number in range(before, before + RELOADS):
+            web.subject.send(signal.SIGHUP)
+            web.subject.wait_log(r"\] Reloaded:", count=number + 1)
+
+    return ask_during(web, reload, keep_alive=keep_alive)
+
+
+def answering(web: Web) -> set[int]:
+    """The spirits that have answered one of a few requests."""
+    return {int(body) for _ in range(8) for body in web.ask("/pid").bodies}
+
+
+def ask_during(web: Web, what: Callable[[], None], *, keep_alive: bool) -> Outcome:
+    """Ask without a pause while this is done to the pool."""
     done = threading.Event()
     failures: list[BaseException] = []
 
-    def reload() -> None:
+    def do() -> None:
         try:
-            for number in range(before, before + RELOADS):
-                web.subject.send(signal.SIGHUP)
-                web.subject.wait_log(r"\] Reloaded:", count=number + 1)
-        except AssertionError as error:
+            what()
+        except (AssertionError, OSError) as error:
             failures.append(error)
         finally:
             done.set()
 
-    thread = threading.Thread(target=reload)
+    thread = threading.Thread(target=do)
     thread.start()
-    outcome = web.client(connections=8, keep_alive=keep_alive).run(seconds=50.0, until=done.is_set)
+    outcome = web.client(connections=CLIENTS, keep_alive=keep_alive).run(seconds=50.0, until=done.is_set)
     thread.join()
     assert not failures, failures
     return outcome
@@ -60,6 +78,38 @@ def test_reloads_under_load_lose_no_request(stage: Stage, kind: str) -> None:
 def test_reloads_under_load_lose_no_request_on_a_unix_socket(stage: Stage, kind: str) -> None:
     web = run(stage, kind, unix=True, keepalive_grace=0.5)
     assert_nothing_is_lost(web)
+
+
+@each("uvicorn asgi", "waitress wsgi", "granian wsgi")
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["kept", "single"])
+def test_a_pool_that_grows_and_shrinks_under_load_loses_no_request(stage: Stage, kind: str, keep_alive: bool) -> None:
+    web = run(stage, kind, spirits=1, spare=4, keepalive_grace=0.5)
+
+    def scale() -> None:
+        for number, count in ((signal.SIGTTIN, 2), (signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTOU, 1)):
+            web.subject.send(number)
+            web.subject.wait_spirits(count)
+
+    outcome = ask_during(web, scale, keep_alive=keep_alive)
+    assert not outcome.failed, f"{outcome.failed}\n{web.subject.report()}"
+    assert outcome.answered > 100
+    assert web.subject.quit() == 0
+
+
+@each("uvicorn asgi", "waitress wsgi")
+def test_a_spirit_that_is_killed_takes_with_it_only_what_it_had_in_hand(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=2, young=0.0)
+
+    def kill() -> None:
+        for _ in range(KILLS):
+            wait_until(lambda: answering(web) == web.subject.spirits(), what="answers of both")
+            os.kill(min(web.subject.spirits()), signal.SIGKILL)
+
+    outcome = ask_during(web, kill, keep_alive=False)
+    assert sum(outcome.failed.values()) <= KILLS * CLIENTS, "no more than each client's one request at each kill"
+    assert not [what for what in outcome.failed if "REFUSED" in what], outcome.failed
+    assert outcome.answered > 100
+    assert web.subject.quit() == 0
 
 
 @each("uvicorn asgi", "waitress wsgi")

@@ -124,8 +124,9 @@ async def _serve_asgi(job: Job, options: Mapping[str, Any]) -> None:
     exchanges.leave()
     until = begun + manners.patience
     await _until(engines.are_empty, engines.limit(begun, until))
-    engines.stop_accepting()
-    await _until(lambda: not exchanges.kept and _is_quiet(exchanges.last, begun, job.grace), until)
+    await _until(engines.stop_accepting, until)
+    stopped = time.monotonic()  # until then a connection may have been taken
+    await _until(lambda: not exchanges.kept and _is_quiet(exchanges.last, stopped, job.grace), until)
     engines.end()
     await _until(engines.have_ended, until)
     if exchanges.in_hand:
@@ -168,13 +169,15 @@ class _WsgiService:
         while not job.voice.is_leaving:
             pulse.beat()
             self._poll.poll(manners.interval * 1000)
-        os.read(self._reader, 1)
+        with suppress(BlockingIOError):  # it was asked before anybody listened for that
+            os.read(self._reader, 1)
         begun = time.monotonic()
         self._leaves = True
         until = begun + manners.patience
         self._wait(engines.are_empty, engines.limit(begun, until))
-        engines.stop_accepting()
-        self._wait(lambda: not self._kept and _is_quiet(self._last, begun, job.grace), until)
+        self._wait(engines.stop_accepting, until)
+        stopped = time.monotonic()  # until then a connection may have been taken
+        self._wait(lambda: not self._kept and _is_quiet(self._last, stopped, job.grace), until)
         engines.end()
         self._wait(engines.have_ended, until)
         if pulse.in_hand:
@@ -238,6 +241,7 @@ class _Engines:
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
         self._sockets = job.sockets
         self._fds = [os.dup(sock.fileno()) for sock in job.sockets]  # granian's: it closes them
+        self._watched = list(self._fds)  # in the epolls of its engines, or about to be
         self._signals: list[Any] = []
         self._ended = 0
         self._engines = []
@@ -261,14 +265,14 @@ class _Engines:
         """When to wait no longer for an empty queue: nobody comes after where it is shut, and others do elsewhere."""
         return until if any(listening.is_shut(sock) for sock in self._sockets) else min(begun + _EMPTYING, until)
 
-    def stop_accepting(self) -> None:
-        """Leave what comes from now on to others.
+    def stop_accepting(self) -> bool:
+        """Leave what comes from now on to others: whether that is so; one that has only begun must be asked again.
 
         granian has no way to say so without closing what is idle; so the listeners are taken out of its hands: out of
         the epoll that it sleeps in. One that was shut meanwhile would have it look again and again.
         """
-        for fd in self._fds:
-            epolls.withdraw(fd)
+        self._watched = [fd for fd in self._watched if not epolls.withdraw(fd)]
+        return not self._watched
 
     def end(self) -> None:
         """Close what is idle, finish what is in hand; whoever speaks HTTP/2 is told to go, by GOAWAY."""
@@ -320,9 +324,9 @@ def _format(options: Mapping[str, Any]) -> str | None:
     return options["log_access_format"] or DEFAULT_ACCESSLOG_FMT if options["log_access"] else None
 
 
-def _is_quiet(last: float, begun: float, grace: float) -> bool:
-    """Whether nothing has begun or ended for as long as a connection may be idle."""
-    return time.monotonic() - max(last, begun) >= grace
+def _is_quiet(last: float, stopped: float, grace: float) -> bool:
+    """Whether no connection was taken, and no request ended, for as long as a connection may be idle."""
+    return time.monotonic() - max(last, stopped) >= grace
 
 
 def _ring(fd: int) -> None:
