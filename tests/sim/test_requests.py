@@ -28,11 +28,13 @@ class Street:
         self.listener = Listener(self.kernel, self.manager, Random(0))
         self.listener.close()
 
-    def server(self, finish: float = 0.0) -> Server:
+    def server(self, finish: float = 0.0, period: float = FOREVER) -> Server:
         number = SpiritId(len(self.kernel.table) + 1)
-        habits = Habits(boot=FOREVER, finish=finish)
+        habits = Habits(boot=FOREVER if period == FOREVER else 0.0, finish=finish, period=period)
         one = Server(number, habits, self.kernel, Random(0), lambda _: None, self.listener)
         assert not self.kernel.fork(one)
+        one.live()
+        self.pass_time(0.0)
         one.say_ready()
         return one
 
@@ -118,6 +120,18 @@ def test_one_that_is_stopped_or_hung_leaves_what_comes_to_the_others(street: Str
     street.pass_time(1.0)
     assert street.books() == (AT_ONCE, 0, 0)
     assert sound.hand == []
+
+
+def test_what_nobody_was_woken_for_is_found_with_the_next_beat(street: Street) -> None:
+    woken, other = street.server(), street.server(period=10.0)
+    street.kernel.send(other, signal.SIGSTOP)
+    street.listener.connect(1.0)
+    street.kernel.send(woken, signal.SIGKILL)  # before it has taken what it was woken for, with nobody else to wake
+    street.pass_time(1.0)
+    street.kernel.send(other, signal.SIGCONT)
+    assert street.books() == (0, 0, 1)
+    street.pass_time(22.0)
+    assert street.books() == (1, 0, 0)
 
 
 def test_a_full_queue_refuses_and_the_client_knows(street: Street) -> None:

@@ -190,6 +190,12 @@ class Server(Spirit):
             listener.idle[self] = None
         listener.offer()
 
+    def _tick(self) -> None:
+        """With each beat it looks for what nobody was woken for: who was may have ended, with the others frozen."""
+        super()._tick()
+        if self.listener.queue and self in self.listener.idle:
+            self.take()
+
     def _answer(self, request: Request) -> None:
         if self.hung:
             return
