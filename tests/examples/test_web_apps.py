@@ -78,6 +78,7 @@ def test_a_reload_under_requests_renews_the_code_and_fails_none(
     assert not outcome.failed, (outcome.failed, example.log)
     greetings = [json.loads(body)["greeting"] for body in outcome.bodies]
     assert set(greetings) == {"hello", "good evening"}
+    assert len(outcome.bodies) >= 2 * RELOADS, "each spirit has answered"
     assert ask(example)["greeting"] == "good evening"
     example.stop()
 

@@ -111,7 +111,7 @@ class Crew:
     @property
     def next_settled(self) -> float:
         """When the next one is ready that cannot say so."""
-        return min(self._settling.values()) if self._settling else NEVER
+        return next(iter(self._settling.values()), NEVER)  # they stand in the order of their times
 
     def read_settled(self, now: float) -> Iterable[Event]:
         """Those that cannot say that they are ready, and have run for long enough. Asked when their time has come."""
