@@ -68,6 +68,11 @@ def is_alive(pid: int) -> bool:
     return fields is not None and fields[0] not in "ZX"
 
 
+def is_dead(pid: int) -> bool:
+    """There is no such process, or nothing but its zombie."""
+    return not is_alive(pid)
+
+
 def children_of(pid: int) -> dict[int, str]:
     """The state letter of each child of a process, zombies included."""
     found = {}

@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.live.harness import Stage, Subject
 from tests.live.listening import HELLO, connect, hello, listening_on
-from tests.support import wait_until
+from tests.support import is_dead, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -130,13 +132,13 @@ class Subject(Prefork):
         assert hello(address).endswith(f" {generation}")
     for _ in range(5):
         victim = min(subject.spirits())
-        crowd = [connect(address) for _ in range(9)]
-        heard = [one.recv(9) for one in crowd]
-        os.kill(victim, signal.SIGKILL)
-        assert all(heard)
-        assert hello(address).endswith(" 3")
+        with ExitStack() as crowd:
+            heard = [crowd.enter_context(connect(address)).recv(9) for _ in range(9)]
+            os.kill(victim, signal.SIGKILL)
+            assert all(heard)
+            # Until it is dead it may take one, which is lost with it.
+            wait_until(partial(is_dead, victim), what=f"the end of {victim}")
+            assert hello(address).endswith(" 3")
         subject.wait_spirits(3, without={victim})
-        for one in crowd:
-            one.close()
     assert subject.quit() == 0
     assert not subject.logged("Closing ")
