@@ -207,6 +207,16 @@ class WaitsForTheUnkillable(Pool):
                 record.due = self._gaps.lived(record.since) + self._policy.kill_timeout
 
 
+class LosesHeartWithItsOwnDelay(Pool):
+    """A stop that was late to kill counts that delay against who is killed."""
+
+    def _wind_up(self, now: float) -> None:
+        super()._wind_up(now)
+        for record in self._roster:
+            if record.phase is Phase.KILLED:
+                self._roster.hasten(record, self._roster.stop_by + 0.5)
+
+
 class EndsBeforeTheOthers(Spoiled):
     def handle(self, events: Sequence[Event], now: float) -> list[Action]:
         end = [Halt(ExitCode.OK, Reason.STOP, "") for event in events if isinstance(event, StopAsked)]
@@ -306,6 +316,7 @@ SABOTAGES: Final[list[tuple[Promise, Make, Policy | None]]] = [
     (Promise.NO_FALSE_ALARM, TakesItsOwnSleepForTheirs, None),
     (Promise.NO_FALSE_ALARM, ForgetsTheCreditOfTheUnread, None),
     (Promise.PATIENCE, HasNoPatience, None),
+    (Promise.PATIENCE, LosesHeartWithItsOwnDelay, UNKILLABLE),
     (Promise.FOUND, LooksAway, None),
     (Promise.BACKOFF, NeverWaits, CRASHING),
     (Promise.GIVE_UP, NeverGivesUp, GIVING_UP),

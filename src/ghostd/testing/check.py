@@ -24,6 +24,7 @@ from ghostd.testing.rules import Endings, Generations, Pace
 from ghostd.testing.truth import Truth
 
 NOISE: Final = 0.05  # seconds: a pool may add what it was late by, from here on
+LAST_WAIT: Final = 0.5  # seconds: in a stop, what a killed spirit has at least to die
 NOTICED: Final = 1.0  # seconds: and it must see that it did not run when it was late by so much
 MOST_SPIRITS: Final = 100_000  # a number beyond is cut to this
 _SLACK: Final = 1e-6  # seconds, for rounding
@@ -268,8 +269,8 @@ class Checker:
     def _abandon(self, order: do.Abandon, now: float) -> None:
         life = self.ledger.alive(order.spirit, order)
         demand(life.phase is Phase.KILLED, Promise.LADDER, (order, life))
-        if not self.endings.stopping:
-            self._check_patience(order, life, self.policy.kill_timeout, now)
+        most = LAST_WAIT if self.endings.stopping else math.inf
+        self._check_patience(order, life, min(self.policy.kill_timeout, most), now)
         self.ledger.move(life, Phase.LOST, now, math.inf)
 
     def _check_patience(self, order: do.Action, life: Life, limit: float, now: float) -> None:

@@ -146,6 +146,16 @@ def test_who_was_killed_already_does_not_delay_the_end() -> None:
     assert isinstance(made.handle([read(6.5)], 6.5)[-1], Halt)
 
 
+@pytest.mark.parametrize("late", [0.04, 0.5, 0.55, 0.99])
+def test_who_is_killed_by_a_manager_that_was_late_has_its_half_second_to_die(late: float) -> None:
+    made = whole(1, graceful_timeout=30.0)
+    made.handle([stop(5.0)], 5.0)
+    killed_at = 35.0 + late
+    assert of(Kill, made.handle([read(killed_at)], killed_at)) == [1]
+    assert due(made, killed_at) == killed_at + 0.5
+    assert made.handle([exited(1, killed_at + 0.1, BY_KILL)], killed_at + 0.1)[-1] == ENDED
+
+
 def test_a_kill_timeout_shorter_than_the_last_wait_is_kept() -> None:
     made = whole(1, kill_timeout=0.2)
     made.handle([stop(5.0, graceful=False)], 5.0)
