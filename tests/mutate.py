@@ -36,7 +36,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "daemon/pidfile.py": PIDFILE_TESTS,
     "daemon/lock.py": PIDFILE_TESTS,
     "daemon/privileges.py": ("tests/unit/daemon/test_privileges.py",),
-    "linux/board.py": ("tests/unit/linux/test_board.py", "tests/unit/linux/test_doorbell.py"),
+    "linux/board.py": tuple(f"tests/unit/linux/test_{part}.py" for part in ("board", "board_memory", "doorbell")),
     "serve/address.py": ("tests/unit/serve/test_address.py",),
 }
 # Their tests fork, and what only a child reaches is not seen by mutmut: a survivor is held against all tests once more.

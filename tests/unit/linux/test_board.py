@@ -115,12 +115,12 @@ def test_no_value_is_ever_torn(board: Board) -> None:
     board.prepare(1)
     seen = {0.0: 0, MIXED: 0}
     with child(hammer):
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
+        end = time.monotonic() + 10.0
+        while min(seen.values()) < 1000 and time.monotonic() < end:
             for _ in range(1000):
                 seen[board.read_cell(1)[BEAT]] += 1  # KeyError: torn
                 seen[board.read_cells()[1][BEAT]] += 1
-    assert all(count > 100 for count in seen.values()), "the writer and the reader did not meet"
+    assert min(seen.values()) >= 1000, "the writer and the reader did not meet"
 
 
 @pytest.mark.parametrize("text", ["", "why it died: \u00e4\n", "\udcff", "x" * 10_000 + "the end"])

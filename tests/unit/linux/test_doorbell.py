@@ -104,3 +104,43 @@ def test_a_spirit_that_is_killed_at_any_moment_leaves_the_bell_working(bell: Doo
             os.waitpid(pid, 0)
         bell.drain()
         assert not is_ringing(bell)
+
+
+# ── its ends ──
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def test_a_closed_bell_has_no_ends_and_closes_none_of_another(bell: Doorbell) -> None:
+    ends = bell.fileno(), bell.ring_fileno()
+    bell.close()
+    assert (bell.fileno(), bell.ring_fileno()) == (-1, -1)
+    assert [is_open(fd) for fd in ends] == [False, False]
+    other = os.pipe()  # the same numbers again
+    assert sorted(other) == sorted(ends)
+    bell.close()
+    bell.adopt()
+    assert [is_open(fd) for fd in other] == [True, True]
+    for fd in other:
+        os.close(fd)
+
+
+def test_no_end_of_a_bell_survives_an_exec_or_blocks(bell: Doorbell) -> None:
+    for fd in (bell.fileno(), bell.ring_fileno()):
+        assert not os.get_inheritable(fd)
+        assert not os.get_blocking(fd)
+
+
+def test_a_bell_can_have_the_lowest_descriptor_of_all() -> None:
+    def work() -> tuple[int, bool, int, bool]:
+        os.close(0)
+        bell = Doorbell()
+        reader = bell.fileno()
+        bell.adopt()
+        return reader, is_open(reader), bell.fileno(), is_open(bell.ring_fileno())
+
+    assert in_child(work) == (0, False, -1, True)
