@@ -134,6 +134,24 @@ def test_with_preload_a_reload_keeps_the_application(stage: Stage) -> None:
     assert web.subject.quit() == 0
 
 
+@each(*ALL)
+def test_a_spirit_that_has_as_many_connections_as_it_may_takes_the_next_when_one_ends(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, connections=2)
+    with web.connected() as first, web.connected() as second:
+        for sock in (first, second):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+        with web.connected() as third:
+            third.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            third.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                third.recv(100)
+            first.close()
+            third.settimeout(10.0)
+            assert third.recv(100).startswith(b"HTTP/1.1 200")
+    assert web.subject.quit() == 0
+
+
 @each("uvicorn asgi", "waitress wsgi")
 def test_a_graceful_stop_answers_all_that_is_queued(stage: Stage, kind: str) -> None:
     web = run(stage, kind, spirits=1, keepalive_grace=0.2)

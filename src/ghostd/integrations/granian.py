@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ghostd.serve.job import Job
 
 _DEFAULTS: Final[dict[str, Any]] = {
-    "backpressure": 1024,  # connections, idle ones too, in one spirit
+    "backpressure": 0,  # connections of a listener, idle ones too; 0: the option connections, or what descriptors allow
     "blocking_threads": None,  # 4 for WSGI; one for ASGI, where none is used
     "blocking_threads_idle_timeout": 30,
     "http": "auto",
@@ -296,7 +296,7 @@ def _engine(job: Job, fd: int, options: Mapping[str, Any], *, is_unix: bool) -> 
         return (_granian.WSGIWorker if is_wsgi else _granian.ASGIWorker)(
             1, (None, _granian.SocketHolder(fd, is_unix, job.backlog)), None,
             options["runtime_threads"], options["runtime_blocking_threads"], blocking,
-            options["blocking_threads_idle_timeout"], options["backpressure"], mode, http1, http2,
+            options["blocking_threads_idle_timeout"], _backpressure(job, options), mode, http1, http2,
             *(() if is_wsgi else (options["websockets"],)), None,
             has_tls, options["ssl_cert"] if has_tls else None, options["ssl_key"] if has_tls else None,
             options["ssl_key_password"], options["ssl_protocol_min"], options["ssl_ca"], list(options["ssl_crl"]),
@@ -307,6 +307,11 @@ def _engine(job: Job, fd: int, options: Mapping[str, Any], *, is_unix: bool) -> 
             f"this version of granian is built in another way than ghostd knows ({error}): "
             "pip install 'ghostd[granian]' installs one that fits"
         ) from error
+
+
+def _backpressure(job: Job, options: Mapping[str, Any]) -> int:
+    """How many connections an engine has at most. One that is full accepts none, so idle ones must not fill it."""
+    return options["backpressure"] or max(job.manners.room // len(job.sockets), 1)
 
 
 def _http(options: Mapping[str, Any]) -> tuple[str, HTTP1Settings | None, HTTP2Settings | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 from ghostd.hints import TYPE_CHECKING
 from ghostd.record import Frozen
 
@@ -9,6 +11,8 @@ if TYPE_CHECKING:
     from ghostd.core.policy import Policy
     from ghostd.serve.options import ServeOptions
 
+_DESCRIPTORS_ELSE = 64  # of a spirit's descriptors, those for anything but connections
+_NO_LIMIT = 10**9
 _MARGIN = 1.0  # seconds before the manager kills in which what is left is cut in order, counted and logged
 
 
@@ -31,6 +35,13 @@ class Manners(Frozen, kw_only=True):
             connections=options.connections,
             idle_timeout=options.idle_timeout,
         )
+
+    @property
+    def room(self) -> int:
+        """How many connections there may be: as many as was chosen, and as there are descriptors for."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = _NO_LIMIT if soft == resource.RLIM_INFINITY else max(soft - _DESCRIPTORS_ELSE, 1)
+        return min(self.connections or limit, limit)
 
     @property
     def patience(self) -> float:

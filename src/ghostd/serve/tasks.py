@@ -6,7 +6,6 @@ The loop beats by itself, so a handler that blocks it is found; one that waits h
 from __future__ import annotations
 
 import asyncio
-import resource
 from contextlib import suppress
 
 from ghostd.hints import TYPE_CHECKING
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     Answer = Callable[..., Awaitable[object]]
 
-_DESCRIPTORS_ELSE = 64  # of a spirit's descriptors, those for anything but connections, where no limit was chosen
 _LAST_WORDS = 0.5  # of the time between the cut and the manager's SIGKILL, for handlers to end
 
 
@@ -38,7 +36,7 @@ class InTasks:
         self._answer = answer
         self._voice = voice
         self._manners = manners
-        self._most = manners.connections or _room()
+        self._most = manners.room
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()  # a task has ended, or the spirit was asked to leave
@@ -133,9 +131,3 @@ def _is_theirs(error: Exception, reader: asyncio.StreamReader, writer: asyncio.S
     if isinstance(error, asyncio.IncompleteReadError):
         return reader.at_eof()
     return isinstance(error, ConnectionError) and (error is reader.exception() or writer.is_closing())
-
-
-def _room() -> int:
-    """How many connections the limit of descriptors leaves room for."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 10**9 if soft == resource.RLIM_INFINITY else max(soft - _DESCRIPTORS_ELSE, 1)
