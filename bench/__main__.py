@@ -44,7 +44,7 @@ def main() -> int:
     _compile()
     signal.signal(signal.SIGTERM, _end)
     report = Report(_facts(quick=options.quick))
-    bench = Bench(quick=options.quick)
+    bench = Bench(quick=options.quick, servers=tuple(options.server))
     try:
         for name in options.only or (QUICK_NAMES if options.quick else NAMES):
             for figure in _measured(name, bench):
@@ -87,6 +87,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer of each, in under three minutes")
     names = NAMES + WEB_NAMES
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
+    parser.add_argument(
+        "--server", action="append", default=[], metavar="SERVER",
+        help="measure kills and slow with these only, as ghostd/uvicorn or unicorn",
+    )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything there, too")
     parser.add_argument("--record", action="store_true", help=f"append the ratios to {HISTORY.relative_to(ROOT)}")
     return parser.parse_args()

@@ -17,6 +17,7 @@ class Bench:
     """One run of the benchmark: quick or full, and its chance."""
 
     quick: bool
+    servers: tuple[str, ...] = ()  # only these, where servers of the web are measured; none: all
     chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def pick(self, quick: T, full: T) -> T:

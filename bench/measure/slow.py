@@ -13,7 +13,7 @@ from bench import procs
 from bench.report import Figure, Spread
 from bench.serve.client import Client
 from bench.serve.load import Load
-from bench.serve.servers import OURS, PEERS, Served
+from bench.serve.servers import Served, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,9 @@ def measure(bench: Bench) -> Iterator[Figure]:
     """Compare each server with itself, without and with slow clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
-    for one in (*OURS, *PEERS):
+    for one in chosen(bench, QUICK):
         # A stream has as many connections as threads, by the user's choice: tests/live/test_streams_slow.py.
-        if one.is_here and one.app != "stream" and (not bench.quick or one.name in QUICK):
+        if one.app != "stream":
             yield from _of(one, bench.pick(2.0, 15.0))
 
 

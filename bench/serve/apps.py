@@ -1,14 +1,14 @@
 """The applications that are served: hello world in each interface, the same under every server.
 
-Whoever loads this leaves a file named after its pid, which is how the benchmark knows spirits from helpers; and with
-BENCH_MARKS it counts what was begun and what was ended, so that a loss can be told from a handler that was killed.
+Whoever loads this leaves a file named after its pid, which is how the benchmark knows spirits from helpers. Those whose
+name begins with ``marked`` write first of all who has begun which request, so that a loss can be told from a handler
+that was killed.
 """
 
+import mmap
 import os
-import threading
 
-from bench import witness
-from bench.serve import BODY, SPIRITS
+from bench.serve import BODY, MARKS, SPIRITS
 
 TYPE_CHECKING = False  # nothing heavy is loaded beside what is measured
 if TYPE_CHECKING:
@@ -26,32 +26,16 @@ def enrol() -> None:
 
 
 class Marks:
-    """How many this process has begun and ended, in the shared table."""
+    """Which process has begun which request, in a file that all share."""
 
     def __init__(self) -> None:
-        self._words = witness.Witness(FOLDER).open_table()
-        self._words[0] = self._words[1] = 0  # a former process of this pid may have left some
-        self._lock = threading.Lock()
+        file = os.open(f"{FOLDER}/{MARKS}", os.O_RDWR | os.O_CLOEXEC)
+        self._words = memoryview(mmap.mmap(file, 0)).cast("I")
+        os.close(file)
 
-    def begin(self) -> None:
-        """One was begun."""
-        with self._lock:
-            self._words[0] += 1
-
-    def end(self) -> None:
-        """One was ended."""
-        with self._lock:
-            self._words[1] += 1
-
-
-class NoMarks:
-    """Counts nothing."""
-
-    def begin(self) -> None:
-        """One was begun."""
-
-    def end(self) -> None:
-        """One was ended."""
+    def begin(self, path: str) -> None:
+        """This process has begun the request whose number is the path; one without a number is none."""
+        self._words[int(path[1:] or 0)] = os.getpid()
 
 
 async def asgi(scope: "dict[str, Any]", receive: "Callable[[], Awaitable[Any]]", send: "Callable[..., Any]") -> None:
@@ -73,28 +57,19 @@ def wsgi(_environ: "dict[str, Any]", start_response: "Callable[..., Any]") -> "I
 
 
 enrol()
-_marks = Marks() if "BENCH_MARKS" in os.environ else NoMarks()
+marks = Marks()
 
 
 async def marked_asgi(
     scope: "dict[str, Any]", receive: "Callable[[], Awaitable[Any]]", send: "Callable[..., Any]"
 ) -> None:
-    """Say hello, and leave marks; the lifespan is no request."""
-    if scope["type"] == "lifespan":
-        await asgi(scope, receive, send)
-        return
-    _marks.begin()
+    """Leave a mark, and say hello; the lifespan is no request."""
+    if scope["type"] != "lifespan":
+        marks.begin(scope["path"])
     await asgi(scope, receive, send)
-    _marks.end()
 
 
 def marked_wsgi(environ: "dict[str, Any]", start_response: "Callable[..., Any]") -> "Iterable[bytes]":
-    """Say hello, and leave marks."""
-    _marks.begin()
-    return _ending(wsgi(environ, start_response))
-
-
-def _ending(body: "Iterable[bytes]") -> "Iterable[bytes]":
-    """The body; it is ended once its server has asked for more than there is."""
-    yield from body
-    _marks.end()
+    """Leave a mark, and say hello."""
+    marks.begin(environ["PATH_INFO"])
+    return wsgi(environ, start_response)

@@ -33,6 +33,7 @@ class Outcome:
     latencies: list[float] = field(default_factory=list)
     bodies: Counter[bytes] = field(default_factory=Counter)
     closes: int = 0  # answers that said Connection: close
+    numbers: list[int] = field(default_factory=list)  # of those that failed, where requests have numbers
 
     @property
     def lost(self) -> int:
@@ -48,7 +49,7 @@ class Outcome:
 class _Link:
     """One connection, with at most one request under way."""
 
-    __slots__ = ("asked", "due", "got", "need", "sock")
+    __slots__ = ("asked", "due", "got", "need", "number", "sock")
 
     def __init__(self, address: Address) -> None:
         self.sock = _connect(address)
@@ -56,17 +57,23 @@ class _Link:
         self.due = 0.0
         self.got = b""
         self.need = -1
+        self.number = 0
 
 
 class Client:
-    """Sends requests to one address."""
+    """Sends requests to one address; with numbers, from 1, each has its own as its path."""
 
-    def __init__(self, address: Address, *, connections: int = 8, keep_alive: bool = True, path: str = "/") -> None:
+    def __init__(
+        self, address: Address, *, connections: int = 8, keep_alive: bool = True, path: str = "/",
+        has_numbers: bool = False,
+    ) -> None:  # fmt: skip
         self._address = address
         self._most = connections
         self._keep_alive = keep_alive
         more = "" if keep_alive else "Connection: close\r\n"
-        self._request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode()
+        self._request = f"GET {path}%s HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode()
+        self._has_numbers = has_numbers
+        self._number = 0
         self._epoll = select.epoll()
         self._links: dict[int, _Link] = {}
         self._idle: deque[_Link] = deque()
@@ -98,22 +105,23 @@ class Client:
         limit = time.monotonic() + TIMEOUT
         while self._busy and time.monotonic() < limit:
             self._turn(0.05)
-        if self._busy:
-            self.outcome.failed["no answer"] += self._busy
         for link in list(self._links.values()):
+            if link.asked:
+                self._fail("no answer", link.number)
             self._drop(link)
         self._epoll.close()
 
     def _ask(self, due: float) -> None:
+        self._number += 1
         try:
             link = self._idle_link() or self._new_link()
         except OSError as error:
-            self.outcome.failed[f"connect: {_named(error)}"] += 1
+            self._fail(f"connect: {_named(error)}", self._number)
             return
-        link.asked, link.due, link.got, link.need = True, due, b"", -1
+        link.asked, link.due, link.got, link.need, link.number = True, due, b"", -1, self._number
         self._busy += 1
         try:
-            link.sock.sendall(self._request)
+            link.sock.sendall(self._request % (b"%d" % self._number if self._has_numbers else b""))
         except OSError as error:
             self._lose(link, error)
 
@@ -165,7 +173,7 @@ class Client:
         head, _, body = link.got.partition(_HEAD_END)
         outcome = self.outcome
         if not head.startswith(b"HTTP/1.1 200"):
-            outcome.failed[head.split(b"\r\n")[0].decode()] += 1
+            self._fail(head.split(b"\r\n")[0].decode(), link.number)
         else:
             outcome.answered += 1
             outcome.bodies[body] += 1
@@ -184,10 +192,15 @@ class Client:
         if link.asked:
             self._busy -= 1
             what = "closed" if error is None else _named(error)
-            self.outcome.failed[f"{what} after {len(link.got)} bytes" if link.got else what] += 1
+            self._fail(f"{what} after {len(link.got)} bytes" if link.got else what, link.number)
         else:
             self._idle.remove(link)
         self._drop(link)
+
+    def _fail(self, what: str, number: int) -> None:
+        self.outcome.failed[what] += 1
+        if self._has_numbers:
+            self.outcome.numbers.append(number)
 
     def _drop(self, link: _Link) -> None:
         del self._links[link.sock.fileno()]

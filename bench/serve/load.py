@@ -54,8 +54,8 @@ class Load:
         assert self._process is not None
         told, _ = self._process.communicate("", timeout=3 * TIMEOUT)  # the end of its input is what it stops at
         if kind is None:
-            answered, failed, latencies, closes = json.loads(told)
-            self.outcome = Outcome(answered, Counter(failed), latencies, closes=closes)
+            answered, failed, latencies, closes, numbers = json.loads(told)
+            self.outcome = Outcome(answered, Counter(failed), latencies, closes=closes, numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def main() -> None:
     address = told if isinstance(told, str) else (told[0], told[1])
     poll = select.poll()
     poll.register(sys.stdin, select.POLLIN)
-    client = Client(address, connections=int(connections), keep_alive=bool(int(keep)))
+    client = Client(address, connections=int(connections), keep_alive=bool(int(keep)), has_numbers=True)
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     outcome = client.run(seconds=FOR_EVER, rate=float(rate) or None, until=lambda: bool(poll.poll(0)))
@@ -95,7 +95,7 @@ def main() -> None:
     if wrong:
         outcome.failed["wrong body"] = wrong
         outcome.answered -= wrong
-    json.dump([outcome.answered, outcome.failed, outcome.latencies, outcome.closes], sys.stdout)
+    json.dump([outcome.answered, outcome.failed, outcome.latencies, outcome.closes, outcome.numbers], sys.stdout)
 
 
 if __name__ == "__main__":

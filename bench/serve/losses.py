@@ -27,6 +27,8 @@ class Run:
     keep_alive: bool = True
     outcome: Outcome = field(default_factory=Outcome)
     took: list[float] = field(default_factory=list)  # milliseconds of each time
+    killed: set[int] = field(default_factory=set)
+    begun: int = 0  # of those lost, in the handler of a spirit that was killed
     why: str = ""  # it could not be measured
 
     @property
@@ -42,16 +44,18 @@ class Run:
                 with Load(served.address, rate, keep_alive=self.keep_alive) as load:
                     act(served, self)
                 self.outcome = load.outcome
+                self.begun = sum(served.beginner(number) in self.killed for number in self.outcome.numbers)
         except (CannotMeasureError, ProcessLookupError) as error:
             self.why = str(error)
         return self
 
-    def figure(self, what: str, most: float = 0.0, *, allowed: int = 0, note: str = "") -> Figure:
-        """How many were lost, beyond what is allowed; ``most`` is the goal for ours."""
+    def figure(self, what: str, most: float = 0.0) -> Figure:
+        """How many were lost, beyond what a killed handler had begun; ``most`` is the goal for ours."""
         subject = "ghostd" if self.server.is_ours else self.server.label
         if self.why:
             return Figure(name=f"{what}, {self.label}", unit="", subject=subject, note=f"not measured: {self.why}")
-        lost = max(self.outcome.lost - allowed, 0)
+        lost = self.outcome.lost - self.begun
+        note = f"{self.begun} more had begun" if self.killed else ""
         told = (f"of {self.outcome.answered + self.outcome.lost}; {self.tail()}", self.times(), note, self.failures())
         return Figure(
             name=f"{what}, {self.label}", unit="", subject=subject, measured=Spread.of([lost]),

@@ -16,18 +16,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import procs, witness
+from bench import procs
 from bench.pools import NANO, CannotMeasureError, Pool, Task
-from bench.serve import RACK, SPIRITS
+from bench.serve import MARKS, MOST_MARKS, RACK, SPIRITS
 from bench.serve.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    from bench.harness import Bench
     from bench.serve.client import Address
 
 LIMIT = 30.0
 APART_SECONDS, STILL = 0.05, 2.0  # between two signals; what has not changed for so long waits for one
+WORD = 4  # bytes of a mark
 REST, QUIET = 0.3, 0.1  # seconds, and the part of them that a server which does nothing may compute
 GHOSTD = "{python} -m ghostd {verb} --spirits {size} --listen {place} --server "
 STREAM = "{python} -m ghostd run bench.serve.streams:Stream --spirits {size} --listen {place}"
@@ -123,6 +125,12 @@ PEERS = (
 )  # fmt: skip
 
 
+def chosen(bench: Bench, quick: Collection[str]) -> list[Server]:
+    """Return those that are installed and were asked for; if none was, all, or in the quick form a few."""
+    names = bench.servers or (quick if bench.quick else ())
+    return [one for one in (*OURS, *PEERS) if one.is_here and (not names or one.name in names)]
+
+
 def here(*apps: str) -> tuple[list[Server], list[Server]]:
     """Return ours and the peers that serve such an application and are installed."""
     ours, peers = ([one for one in side if one.is_here and one.app in apps] for side in (OURS, PEERS))
@@ -172,8 +180,7 @@ class Served(Pool):
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the command."""
-        marks = {"BENCH_MARKS": "1"} if self.how.is_marked else {}
-        return {**super().environment(), "BENCH_FOLDER": str(self.folder), **marks}
+        return {**super().environment(), "BENCH_FOLDER": str(self.folder)}
 
     def inherited(self) -> tuple[int, ...]:
         """Return the descriptors that the command is given."""
@@ -183,6 +190,8 @@ class Served(Pool):
         """Make the place where spirits enrol."""
         super().prepare()
         (self.folder / SPIRITS).mkdir()
+        with (self.folder / MARKS).open("xb") as marks:
+            marks.truncate(MOST_MARKS * WORD)
         (self.folder / "config.ru").write_text(RACK, "utf-8")
         (self.folder / "unicorn.rb").write_text(f"worker_processes {self.size}\nlogger Logger.new($stderr)\n", "utf-8")
 
@@ -241,11 +250,11 @@ class Served(Pool):
                 )
             time.sleep(0.02)
 
-    def begun(self, pid: int) -> int:
-        """Return how many requests the spirit has begun and not ended."""
-        table = witness.open_table(str(self.folder))
-        began, ended = table[pid * witness.WORDS : (pid + 1) * witness.WORDS]
-        return max(began - ended, 0)
+    def beginner(self, number: int) -> int:
+        """Return the pid of the spirit whose handler has begun this request; 0 if none has."""
+        with (self.folder / MARKS).open("rb") as marks:
+            marks.seek(number * WORD)
+            return int.from_bytes(marks.read(WORD), sys.byteorder)
 
     def close(self) -> None:
         """End it, and the listener."""

@@ -33,6 +33,7 @@ class Stream(Prefork):
             asked = sock.recv(65536)
             if not asked:
                 return None
+            apps.marks.begin(asked.split(b" ", 2)[1].decode())
             is_last = b"Connection: close" in asked
             sock.sendall(LAST if is_last else KEPT)
             if is_last:
