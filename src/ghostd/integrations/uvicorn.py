@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import weakref
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
@@ -22,7 +21,8 @@ from uvicorn.server import ServerState
 from ghostd.linux import peek
 from ghostd.serve import asgi, logs
 from ghostd.serve.acceptor import Acceptor
-from ghostd.serve.exchanges import RESTART, is_stream
+from ghostd.serve.cork import Corked, Turn
+from ghostd.serve.exchanges import RESTART, is_stream_head
 
 if TYPE_CHECKING:
     import socket
@@ -104,7 +104,6 @@ class Service:
     def __init__(self, config: Config, job: Job) -> None:
         self.loop = asyncio.get_running_loop()
         self.arriving: set[asyncio.Task[Any]] = set()
-        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
         self.emptied = asyncio.Event()  # set when the last connection has gone
         self.limit = job.manners.connections
         self.state = ServerState()
@@ -173,24 +172,18 @@ class Service:
 
             config.ws_protocol_class = websocket  # type: ignore[assignment]
         return partial(
-            config.http_protocol_class,  # type: ignore[call-arg]
+            _corked(config.http_protocol_class, Turn(self.loop)),
             config=config, server_state=state, app_state=self._lifespan.state, _loop=self.loop,
         )  # fmt: skip
 
     def _watch(self, app: App) -> App:
-        """The application, with its event streams noted. Plain functions: a coroutine more would cost a microsecond."""
-        streams = self.streams
+        """The application, with its answers corked. A plain function: a coroutine more would cost a microsecond."""
 
         def call(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
             if scope["type"] != "http":
                 return app(scope, receive, _guarded(send))
-
-            def tell(message: Message) -> Awaitable[None]:
-                if message["type"] == "http.response.start" and is_stream(message):
-                    streams.add(getattr(receive, "__self__", None))  # uvicorn's cycle of this request
-                return send(message)
-
-            return app(scope, receive, tell)
+            send.__self__.transport.hold()  # type: ignore[attr-defined]  # uvicorn's cycle of this request
+            return app(scope, receive, send)
 
         return call
 
@@ -198,6 +191,18 @@ class Service:
         if self._config.date_header:
             self.state.default_headers[0] = (b"date", formatdate(usegmt=True).encode())
             self.loop.call_later(1.0, self._tell_date)
+
+
+def _corked(kind: Any, turn: Turn) -> Any:  # noqa: ANN401  one of uvicorn's HTTP protocols
+    """The protocol, with a transport that holds back heads until their bodies come."""
+
+    class Protocol(kind):  # type: ignore[misc]
+        """A connection."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(Corked(transport, turn))
+
+    return Protocol
 
 
 class _Farewell:
@@ -232,12 +237,14 @@ class _Farewell:
         return bool(self._state.connections or self._state.tasks or self._service.arriving)
 
     def _usher(self, now: float) -> None:
-        for stream in list(self._service.streams):
-            _end_stream(stream)
+        connection: Any  # one of uvicorn's protocols
         for connection in list(self._state.connections):
             if not hasattr(connection, "cycle"):
                 self._close_websocket(connection)
-            elif not _is_idle(connection):
+                continue
+            if is_stream_head(connection.transport.head):
+                _end_stream(connection.cycle)
+            if not _is_idle(connection):
                 self._idle_since.pop(connection, None)
             elif now - self._idle_since.setdefault(connection, now) >= self._grace:
                 _close_idle(connection.transport)

@@ -176,3 +176,11 @@ def is_stream(message: Message) -> bool:
         if len(name) == 12 and name.lower() == b"content-type":
             return bytes(value).startswith(EVENT_STREAM)
     return False
+
+
+def is_stream_head(head: bytes) -> bool:
+    """Whether the head of an answer of HTTP/1, as it was sent, says that it is an event stream."""
+    if EVENT_STREAM not in head:
+        return False
+    fields = (line.partition(b":") for line in head.split(b"\r\n"))
+    return any(name.lower() == b"content-type" and value.strip().startswith(EVENT_STREAM) for name, _, value in fields)
