@@ -38,10 +38,10 @@ class Manners(Frozen, kw_only=True):
 
     @property
     def room(self) -> int:
-        """How many connections there may be: as many as was chosen, and as there are descriptors for."""
+        """How many connections there may be: as many as was chosen, or as there are descriptors for."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = _NO_LIMIT if soft == resource.RLIM_INFINITY else max(soft - _DESCRIPTORS_ELSE, 1)
-        return min(self.connections or limit, limit)
+        return self.connections or limit
 
     @property
     def patience(self) -> float:
