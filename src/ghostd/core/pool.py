@@ -77,6 +77,7 @@ class Pool:
     def handle(self, events: Sequence[fact.Event], now: float) -> list[do.Action]:
         """Take in what has happened, and say what to do about it."""
         self._orders, self._cells = [], {}
+        self._roster.cool()
         if self._mode is _Mode.OVER:
             return self._orders
         told = any(isinstance(event, fact.Continued) for event in events)

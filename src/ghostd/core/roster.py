@@ -60,7 +60,11 @@ class Tally(Mutable):
 
 
 class Roster:
-    """The records by serial. A seat is held from the order to spawn until the burial; the lowest free one is next."""
+    """The records by serial. A seat is held from the order to spawn until the burial.
+
+    Who is made when somebody ends sits down there: what still waits at that seat is for the successor. Else the lowest
+    free seat is next.
+    """
 
     def __init__(self, policy: Policy, gaps: Gaps, wanted: Generation) -> None:
         self.tally = Tally()
@@ -73,6 +77,7 @@ class Roster:
         self._records: dict[SpiritId, Record] = {}
         self._serial = 0
         self._free_seats: list[int] = []  # without one, the records hold all seats from the first on
+        self._warm_seats: list[int] = []  # free, too, and given up in this batch
 
     def __iter__(self) -> Iterator[Record]:
         """All records; the roster may change meanwhile."""
@@ -89,12 +94,18 @@ class Roster:
     def enter(self, streak: int) -> Record:
         """A new spirit of the generation that is wanted, with a serial and a seat."""
         self._serial += 1
-        self._free_seats.sort(reverse=True)  # one pass: all but those given up since the last time are in order
-        seat = self._free_seats.pop() if self._free_seats else len(self._records)
+        seats = self._warm_seats or self._free_seats
+        seats.sort(reverse=True)  # one pass: all but those given up since the last time are in order
+        seat = seats.pop() if seats else len(self._records)
         record = Record(SpiritId(self._serial), seat, self._wanted, streak)
         self._records[record.spirit] = record
         self.tally.count(record, self._wanted, 1)
         return record
+
+    def cool(self) -> None:
+        """Another batch begins: a seat that nobody has taken by now is like any other free one."""
+        self._free_seats += self._warm_seats
+        self._warm_seats.clear()
 
     def want(self, generation: Generation) -> None:
         """Something else is wanted than before: everybody is counted anew."""
@@ -113,7 +124,7 @@ class Roster:
         self.moves[move] += 1
         if record.phase is Phase.GONE:
             del self._records[record.spirit]
-            self._free_seats.append(record.seat)
+            self._warm_seats.append(record.seat)
 
     # ── when ──
     @property

@@ -25,6 +25,20 @@ def test_of_several_free_seats_the_lowest_is_taken_first() -> None:
     assert seats(orders) == [0, 2, 3]
 
 
+def test_a_successor_takes_the_seat_that_was_just_given_up_though_a_lower_one_is_free() -> None:
+    made = whole(spirits=2, spare=1)
+    assert seats(made.handle([ReloadAsked(5.0)], 5.0)) == [2]
+    made.handle([forked(3, 5.0), readied(3, 5.0)], 5.0)
+    assert seats(made.handle([exited(1, 6.0)], 6.0)) == [0]
+    made.handle([forked(4, 6.0), readied(4, 6.0)], 6.0)
+    assert seats(made.handle([exited(2, 7.0)], 7.0)) == [], "now seat 1 is free"
+    assert seats(made.handle([exited(3, 9.0, BY_KILL)], 9.0)) == [2], "where its queue is, with a listener a seat"
+    assert seats(made.handle([forked(5, 9.0), exited(5, 9.1, BY_KILL)], 9.1)) == [2]
+    again = made.handle([forked(6, 9.1), exited(6, 9.2, BY_KILL)], 9.2)
+    assert seats(again) == [], "dying early again and again, its successor has to wait"
+    assert seats(made.handle([], 20.0)) == [1]
+
+
 def test_ten_thousand_lives_need_no_more_seats_than_the_pool_has() -> None:
     made, newest, now = whole(spirits=1), 1, 0.0
     for _ in range(10_000):
