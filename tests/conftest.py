@@ -56,7 +56,7 @@ def _no_process_is_left() -> Iterator[None]:
     if not left:
         return
     try:  # one that is about to end may take its time
-        wait_until(lambda: not reap_zombies(before), timeout=2.0)
+        wait_until(lambda: not reap_zombies(before), timeout=10.0)
     except AssertionError:
         left = reap_zombies(before)
         told = "\n".join(f"  {pid}: {command_of(pid)}" for pid in sorted(left))

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support import wait_until
+from tests.support import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ class Ears:
         self.read()
         return [next(iter(one.says)) for one in self.all]
 
-    def wait(self, word: str, value: str = "", count: int = 1, timeout: float = 15.0) -> Heard:
+    def wait(self, word: str, value: str = "", count: int = 1, timeout: float = PATIENCE) -> Heard:
         """Wait until so many datagrams have this word, with this value in it: the last of them."""
 
         def found() -> list[Heard]:

@@ -19,11 +19,12 @@ import pytest
 T = TypeVar("T")
 
 NEEDS: Final = "needs "  # how the reason of a skip begins that must not happen where GHOSTD_NO_SKIP is set
+PATIENCE: Final = 30.0  # seconds: nothing that is waited for takes so long, however busy the machine is
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 
 
 # ── waiting ──
-def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
     """Wait until the condition is true and return its value; AssertionError with ``what`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     pause = 0.001
@@ -38,7 +39,7 @@ def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = ""
         pause = min(pause * 1.5, 0.02)
 
 
-def wait_gone(*pids: int, timeout: float = 10.0) -> None:
+def wait_gone(*pids: int, timeout: float = PATIENCE) -> None:
     """Wait until none of these processes runs any more; a zombie has ended."""
     wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout, f"the end of {pids}")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.support import children_of, end_all, is_alive, offspring_of, own_children, reap_zombies, wait_until
+from tests.support import PATIENCE, children_of, end_all, is_alive, offspring_of, own_children, reap_zombies, wait_until
 
 # Short enough for a test, and yet so long that a busy machine is not taken for a hung spirit; `young` is off, because
 # most tests kill spirits that have just begun.
@@ -28,6 +28,9 @@ OPTIONS: Final[dict[str, object]] = {
     "silent_timeout": 1.0,
     "young": 0.0,
 }
+
+# Seconds: what does not wait for `graceful_timeout` above ends sooner, also on a machine that is slow or busy.
+AT_ONCE: Final = 8.0
 
 PRELUDE: Final = """\
 import os, signal, sys, time
@@ -91,7 +94,7 @@ class Subject:
         """The notes so far, all or those of one word, in the order of their moments."""
         return self._stage.notes(word)
 
-    def wait_notes(self, word: str, count: int = 1, timeout: float = 15.0) -> list[Note]:
+    def wait_notes(self, word: str, count: int = 1, timeout: float = PATIENCE) -> list[Note]:
         """Wait until there are so many notes of this word."""
         self._wait(lambda: len(self.notes(word)) >= count, timeout, f"{count} notes {word!r}")
         return self.notes(word)
@@ -104,7 +107,7 @@ class Subject:
         """The lines of the log in which this regular expression is found."""
         return [line for line in self.log().splitlines() if re.search(pattern, line)]
 
-    def wait_log(self, pattern: str, count: int = 1, timeout: float = 15.0) -> list[str]:
+    def wait_log(self, pattern: str, count: int = 1, timeout: float = PATIENCE) -> list[str]:
         """Wait until so many lines of the log have this regular expression in them."""
         self._wait(lambda: len(self.logged(pattern)) >= count, timeout, f"{count} x {pattern!r} in the log")
         return self.logged(pattern)
@@ -126,7 +129,7 @@ class Subject:
         """Whether the manager lives."""
         return is_alive(self.pid)
 
-    def wait_spirits(self, count: int, timeout: float = 15.0, without: set[int] | None = None) -> set[int]:
+    def wait_spirits(self, count: int, timeout: float = PATIENCE, without: set[int] | None = None) -> set[int]:
         """Wait until it has exactly so many spirits, and none of those named."""
         unwanted = without or set()
         what = f"{count} spirits without {unwanted}"
@@ -143,7 +146,7 @@ class Subject:
         """A signal to the manager."""
         os.kill(self.pid, signum)
 
-    def wait_end(self, timeout: float = 15.0) -> int:
+    def wait_end(self, timeout: float = PATIENCE) -> int:
         """Wait for its end, and that nothing of it is left: its exit code, or the negative number of a signal."""
         try:
             code = self._stage.wait_code(self.pid, timeout)
@@ -152,7 +155,7 @@ class Subject:
         self._stage.assert_nothing_is_left()
         return code
 
-    def quit(self, timeout: float = 15.0) -> int:
+    def quit(self, timeout: float = PATIENCE) -> int:
         """Stop it gracefully: its exit code."""
         self.send(signal.SIGQUIT)
         return self.wait_end(timeout)
@@ -261,7 +264,7 @@ class Stage:
             return ""
 
     # ── ending ──
-    def wait_code(self, pid: int, timeout: float = 15.0) -> int:
+    def wait_code(self, pid: int, timeout: float = PATIENCE) -> int:
         """Wait for the end of a process that was started here, or of a daemon that was orphaned: its exit code."""
         process = self._processes.get(pid)
         if process is not None:
@@ -271,7 +274,7 @@ class Stage:
         wait_until(ended, timeout, f"the end of {pid}")
         return self._codes[pid] if process is None else process.returncode
 
-    def assert_nothing_is_left(self, limit: float = 2.0) -> None:
+    def assert_nothing_is_left(self, limit: float = 10.0) -> None:
         """No process of a ghost that has ended lives on; orphans have come to this process."""
         others = {pid for pid, process in self._processes.items() if process.poll() is None}
         try:
@@ -288,7 +291,7 @@ class Stage:
                 for pid in family:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(PATIENCE)
         left = reap_zombies(self._before)
         if left:
             end_all(left)

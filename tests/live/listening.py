@@ -61,7 +61,7 @@ def connect(address: str) -> socket.socket:
         sock = socket.socket(socket.AF_INET6 if "[" in address else socket.AF_INET)
         host, _, port = address.rpartition(":")
         place = (host.strip("[]") or "127.0.0.1", int(port))
-    sock.settimeout(10)
+    sock.settimeout(30)
     try:
         sock.connect(place)
     except OSError:

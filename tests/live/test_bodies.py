@@ -1,13 +1,14 @@
 """What a spirit can be: a method, a function with the ghost or without, a coroutine. Threads are its right."""
 
 import os
+import re
 import signal
 from typing import Any
 
 import pytest
 
 from ghostd.errors import ExitCode
-from tests.live.harness import Stage, moment
+from tests.live.harness import AT_ONCE, Stage, moment
 from tests.support import wait_until
 
 pytestmark = pytest.mark.live
@@ -65,7 +66,7 @@ def test_a_function_without_arguments_is_ready_by_itself_never_silent_and_ended_
     assert not subject.logged("no heartbeat")
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 2.0
+    assert moment() - at < AT_ONCE
     assert [note.more for note in subject.notes("leave")] == [("0",), ("0",)]
     assert len(subject.notes("finally")) == 2
     assert len(subject.logged("exit code 0")) == 2
@@ -132,7 +133,7 @@ def test_a_coroutine_beats_by_itself_and_wakes_when_it_is_asked_to_leave(stage: 
     assert subject.spirits() == spirits and not subject.logged("no heartbeat")
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 1.5
+    assert moment() - at < AT_ONCE
     assert [note.more for note in subject.notes("leave")] == [("True",)] * 2
 
 
@@ -167,8 +168,9 @@ def test_a_coroutine_whose_loop_is_blocked_is_silent_and_names_what_blocks(stage
     (note,) = subject.wait_notes("blocks")
     (line,) = subject.wait_log("has no heartbeat")
     assert f"Spirit {note.pid} " in line
-    refill = subject.wait_notes("begin", 3)[-1]
-    assert SILENCE - 0.25 < refill.at - note.at < SILENCE + 0.7, "counted from its last beat"
+    found = re.search(r"no heartbeat \((\S+) seconds\)", line)
+    assert found and float(found[1]) >= SILENCE, "counted from its last beat"
+    subject.wait_notes("begin", 3)
     subject.wait_log(" in blocks_the_loop")
     how = "SIGKILL" if work == "work" else "exit code 0"  # without the ghost it is ended by SystemExit
     subject.wait_log(f"Spirit {note.pid} stopped .*{how}")
@@ -199,7 +201,7 @@ def test_a_long_turn_of_ticks_is_cut_short_when_asked(stage: Stage) -> None:
     subject.wait_notes("turn", 2)
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 1.5
+    assert moment() - at < AT_ONCE
     assert len(subject.notes("leave")) == 2 and len(subject.notes("turn")) == 2
 
 

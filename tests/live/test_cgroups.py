@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.live.groups import Group, home_of
-from tests.live.harness import Stage, moment
+from tests.live.harness import AT_ONCE, Stage, moment
 from tests.support import is_alive, needs_root, wait_gone, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.root, needs_root]
@@ -66,7 +66,7 @@ def test_a_ghost_whose_control_group_was_frozen_for_longer_than_the_limit_kills_
     assert subject.spirits() == spirits, subject.report()
     assert not subject.logged("no heartbeat|immediately"), subject.report()
     os.kill(min(spirits), signal.SIGSTOP)
-    subject.wait_log(f"Spirit {min(spirits)} has no heartbeat", timeout=SILENCE + 2.0)
+    subject.wait_log(f"Spirit {min(spirits)} has no heartbeat")
     assert subject.quit() == 0
 
 
@@ -100,8 +100,8 @@ def test_a_stop_is_bounded_although_a_spirit_cannot_be_killed_and_its_code_says_
     freezer.freeze()
     begun = moment()
     subject.send(signal.SIGQUIT)
-    wait_until(lambda: not subject.is_running(), 5.0, "the end of the manager")
-    assert moment() - begun < 1.0 + 0.5 + 1.0
+    wait_until(lambda: not subject.is_running(), what="the end of the manager")
+    assert moment() - begun < AT_ONCE
     assert subject.logged(f"Spirit {victim} cannot be killed")
     freezer.thaw()
     assert subject.wait_end() != 0
@@ -119,7 +119,7 @@ class Subject(Prefork):
 """
 
 
-@pytest.mark.timeout(240 if LONG else 60)
+@pytest.mark.timeout(240 if LONG else 120)
 def test_a_ghost_that_gets_a_twentieth_of_a_processor_finds_nobody_silent(stage: Stage, processor: Group) -> None:
     limits: dict[str, Any] = (
         {"heartbeat_interval": 5.0, "heartbeat_timeout": 50.0} if LONG else {"heartbeat_timeout": 3.0}

@@ -276,14 +276,14 @@ def test_stop_tells_whom_it_has_stopped_though_that_one_ended_while_the_program_
 
 def test_stop_honours_the_limit_that_the_class_has(post: Post) -> None:
     pid = post.start("mailer:Deaf")
-    with deadline(10.0, "a stop with graceful_timeout 0.3"):
+    with deadline(30.0, "a stop with graceful_timeout 0.3"):
         answers(post("stop mailer:Deaf"), f"Stopped {pid}\n")
 
 
 def test_a_stopped_manager_is_stopped_within_the_limit(post: Post) -> None:
     pid = post.start("mailer:Deaf")
     os.kill(pid, signal.SIGSTOP)
-    with deadline(10.0, "a stop of a stopped manager"):
+    with deadline(30.0, "a stop of a stopped manager"):
         answers(post("stop mailer:Deaf"), f"Stopped {pid}\n")
 
 
@@ -322,7 +322,7 @@ def test_a_killed_manager_leaves_no_spirit_and_its_pidfile_is_told_and_taken_ove
     pid = post.start("mailer:Mailer")
     spirits = post.spirits()
     os.kill(pid, signal.SIGKILL)
-    wait_gone(pid, *spirits, timeout=5.0)
+    wait_gone(pid, *spirits)
     answers(post("status --name mailer"), "Not running\n", ExitCode.FAILED)
     assert post.start("mailer:Mailer") != pid
 

@@ -1,13 +1,13 @@
 """Spirits that die early: before the pool was whole the ghost ends and says why; later it slows down and lives on."""
 
 import os
+import re
 import signal
 
 import pytest
 
 from ghostd.errors import ExitCode
 from tests.live.harness import Stage, moment
-from tests.support import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -27,24 +27,23 @@ class Subject(Prefork):
             time.sleep(0.01)
 """
 
-WINDOW = 2.0  # seconds in which boots are counted
+WAITS = 12  # of two seats together, until boots are counted
 
 
 @pytest.mark.parametrize("how", ["returns", "raises", "crashes"])
 def test_a_crash_loop_slows_down_is_called_degraded_and_ends_when_its_cause_is_gone(stage: Stage, how: str) -> None:
     body = f"HOW = {how!r}\n{DIES_IN_A_LOOP}"
     subject = stage.run(body, young=1.0, backoff_first=0.1, backoff_most=0.5)
-    (stage.place / "die").touch()
     begun, bytes_before = len(subject.notes("begin")), len(subject.log())
-    until = moment() + WINDOW
-    wait_until(lambda: moment() > until, WINDOW + 5)
-    boots = len(subject.notes("begin")) - begun
-    # A seat boots at once, after 0.1, 0.2, 0.4 and then every 0.5 s (up to 15 % less): 7 times in 2 s.
-    assert 6 <= boots <= 18, boots
+    at = moment()
+    (stage.place / "die").touch()
+    subject.wait_log(r"Replacement waits.*time in a row, replaced in 0\.\d s", WAITS)
+    boots, took = len(subject.notes("begin")) - begun, moment() - at
+    # A seat boots at once, after 0.1, 0.2, 0.4 and then every 0.5 s (up to 15 % less).
+    assert boots <= 2 * (5 + took / (0.5 * 0.85)), (boots, took)
     # Each death is three lines and, where something was raised, its traceback; no more.
-    assert len(subject.log()) - bytes_before < 3000 * boots
-    assert subject.logged("Pool is degraded")
-    assert subject.logged(r"Replacement waits.*time in a row, replaced in 0\.\d s")
+    assert len(subject.log()) - bytes_before < 3000 * (boots + 2)
+    subject.wait_log("Pool is degraded")
     assert subject.is_running()
     (stage.place / "die").unlink()
     subject.wait_spirits(2)
@@ -143,7 +142,7 @@ def test_a_spirit_that_has_ticked_did_not_die_before_it_was_ready_even_if_nobody
 
 def test_a_short_job_of_a_spirit_that_was_ready_does_not_end_a_pool_that_was_never_whole(stage: Stage) -> None:
     subject = stage.run(TICKS_ONCE, young=1.0, whole=False)
-    subject.wait_notes("begin", 3, timeout=5.0)
+    subject.wait_notes("begin", 3)
     assert subject.quit() == 0
 
 
@@ -164,22 +163,22 @@ def this_never_ends():
 
 def test_a_spirit_that_is_never_ready_ends_the_start_after_boot_timeout_and_says_where_it_stood(stage: Stage) -> None:
     stage.write(f"SLOW = {{2}}\n{NEVER_READY}", logfile=True, boot_timeout=0.5)
-    begun = moment()
     answer = stage.command("start")
     assert answer.code == ExitCode.BOOT_FAILED
-    assert "not ready after 0.5 s" in answer.err
-    assert moment() - begun < 5.0
+    told = re.search(r"not ready after (\S+) s", answer.err)
+    assert told and 0.5 <= float(told[1]) < 20.0, answer.err
     assert "in this_never_ends" in stage.log()
     stage.assert_nothing_is_left()
 
 
 def test_once_the_pool_was_whole_a_spirit_that_is_never_ready_is_replaced_after_boot_timeout(stage: Stage) -> None:
-    subject = stage.run(f"SLOW = {{3}}\n{NEVER_READY}", boot_timeout=1.0, silent_timeout=0.3)
+    subject = stage.run(f"SLOW = {{3}}\n{NEVER_READY}", boot_timeout=2.0, silent_timeout=0.3)
     os.kill(min(subject.spirits()), signal.SIGKILL)
     subject.wait_notes("begin", 4)
     subject.wait_log(r"Spirit \d+ stopped \(spirit 3.*not ready in time")
     (roused,) = subject.logged("is not ready")
-    assert "(1 seconds)" in roused and "SIGKILL in 0.3 s" in roused
+    told = re.search(r"\((\S+) seconds\)", roused)
+    assert told and float(told[1]) >= 2.0 and "SIGKILL in 0.3 s" in roused
     assert "in this_never_ends" in subject.log()
     subject.wait_spirits(2)
     assert subject.quit() == 0

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from itertools import pairwise
 
 import pytest
 
@@ -137,12 +136,12 @@ TICKS = "    def spirit(self):\n        while self.tick():\n            time.sle
 
 
 def test_heartbeat_comes_at_most_once_an_interval_and_spirit_and_waitup_as_often(stage: Stage) -> None:
+    begun = moment()
     subject = stage.run(f"class Subject(Prefork):\n{QUIET}{TICKS}", heartbeat_interval=0.2)
-    subject.wait_notes("heartbeat", 2 * 6)
+    subject.wait_notes("heartbeat", 2 * 10)
     for pid in subject.spirits():
         beats = [note.at for note in subject.notes("heartbeat") if note.more == (str(pid),)]
-        assert all(late - early > 0.15 for early, late in pairwise(beats)), beats
-        assert len(beats) >= 5
+        assert 5 <= len(beats) <= (moment() - begun) / 0.2 + 1, beats
     assert len(subject.notes("waitup")) >= 5
     assert subject.quit() == 0
 

@@ -15,6 +15,7 @@ from ghostd.errors import ExitCode
 from tests.live.harness import END, PRELUDE, Stage, Subject
 from tests.live.listening import HELLO, SLOW, connect, hello, listening_on
 from tests.live.places import NOBODY, open_stage
+from tests.live.streams import Dial
 from tests.support import needs_root, offspring_of, wait_until
 
 pytestmark = pytest.mark.live
@@ -101,16 +102,14 @@ class Subject(Prefork):
 
 # ── the end ──
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix:x.sock"])
-def test_what_waits_when_a_graceful_stop_begins_is_answered(stage: Stage, listen: str) -> None:
+def test_what_waits_when_a_graceful_stop_begins_is_answered(stage: Stage, dial: Dial, listen: str) -> None:
     subject = stage.run(SLOW, listen=listen)
     (address,) = listening_on(subject)
-    crowd = [connect(address) for _ in range(20)]
+    crowd = [dial(address) for _ in range(20)]
     subject.send(signal.SIGQUIT)
     assert [one.recv(10) for one in crowd] == [b"late"] * 20
     assert subject.wait_end() == 0
     assert not subject.logged("Closing ")
-    for one in crowd:
-        one.close()
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix:x.sock"])
@@ -135,14 +134,13 @@ def test_who_comes_while_the_last_work_is_finished_is_refused(stage: Stage, list
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix:x.sock"])
-def test_what_nobody_has_taken_at_the_end_is_counted(stage: Stage, listen: str) -> None:
+def test_what_nobody_has_taken_at_the_end_is_counted(stage: Stage, dial: Dial, listen: str) -> None:
     subject = stage.run(SLOW.replace("0.2", "-1"), listen=listen)
     (address,) = listening_on(subject)
-    crowd = [connect(address) for _ in range(3)]
+    for _ in range(3):
+        dial(address)
     assert subject.quit() == 0
     assert subject.logged(rf"\[warn\] Closing {re.escape(address)}: 3 connections that wait are reset")
-    for one in crowd:
-        one.close()
 
 
 def test_the_next_start_replaces_what_a_crash_has_left(stage: Stage) -> None:

@@ -135,7 +135,7 @@ def test_another_user_asked_for_without_the_right_is_denied_and_nothing_starts(
 ) -> None:
     with open_stage() as stage:
         stage.write(WORK + "\n    def preinit(self):\n        note('preinit')\n", logfile=True, **options)
-        answer = told(stage, word, prefix=AS_NOBODY, timeout=10)
+        answer = told(stage, word, prefix=AS_NOBODY)
         assert answer.code == ExitCode.DENIED, answer
         assert "takes root" in answer.err and "Traceback" not in answer.err, answer.err
         assert {path.name for path in stage.place.iterdir()} == {"subject.py"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import Stage, Subject, moment
+from tests.live.harness import AT_ONCE, Stage, Subject, moment
 from tests.live.listening import HELLO, hello, listening_on
 from tests.support import wait_until
 
@@ -140,11 +140,11 @@ def test_asked_to_stop_it_serves_on_for_the_drain_delay_and_stays_whole(stage: S
     subject.send(signal.SIGQUIT)
     subject.wait_log("Draining: spirits serve on, and are asked to leave in 1.5 s")
     os.kill(victim, signal.SIGKILL)
-    subject.wait_spirits(2, without={victim}, timeout=1.2)
-    assert not subject.notes("finish")
     assert subject.wait_end() == 0
+    (third,) = subject.logged(r"Spirit \d+ started \(spirit 3,")
+    assert subject.log().index(third) < subject.log().index("gracefully")
     assert [note.more for note in subject.notes("finish")] == [("True",)]
-    assert all(1.45 < note.at - asked < 3.0 for note in subject.notes("leave"))
+    assert all(1.45 < note.at - asked < AT_ONCE for note in subject.notes("leave"))
     assert len(subject.notes("leave")) == 2
 
 
@@ -156,22 +156,17 @@ def test_a_second_signal_cuts_the_drain_delay_short(stage: Stage, again: signal.
     begun = moment()
     subject.send(again)
     assert subject.wait_end() == 0
-    assert moment() - begun < 10.0
+    assert moment() - begun < 30.0
     assert len(subject.notes("leave")) == (2 if again == signal.SIGQUIT else 0)
 
 
 def test_whoever_comes_during_the_drain_delay_is_served(stage: Stage) -> None:
-    subject = stage.run(HELLO, listen=["127.0.0.1:0"], drain_delay=1.5)
+    subject = stage.run(HELLO, listen=["127.0.0.1:0"], drain_delay=60.0)
     (address,) = listening_on(subject)
     subject.send(signal.SIGQUIT)
     subject.wait_log("Draining: ")
-    served = 0
-    until = moment() + 1.0
-    while moment() < until:
-        assert hello(address).endswith(" 1")
-        served += 1
-    assert served > 3
-    assert subject.wait_end() == 0
+    assert [hello(address).split()[1] for _ in range(10)] == ["1"] * 10
+    assert subject.quit() == 0
     with pytest.raises(ConnectionRefusedError):
         hello(address)
 

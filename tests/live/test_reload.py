@@ -9,7 +9,7 @@ from itertools import accumulate
 import pytest
 
 from ghostd.errors import ExitCode
-from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
+from tests.live.harness import AT_ONCE, WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
 from tests.support import wait_until
 
 pytestmark = pytest.mark.live
@@ -182,7 +182,7 @@ def test_a_stop_during_a_reload_ends_all_of_both_generations_at_once(stage: Stag
     subject.wait_notes("begin", 4)
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 2.0
+    assert moment() - at < AT_ONCE
     assert not subject.logged("immediately")
 
 

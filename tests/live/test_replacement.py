@@ -3,13 +3,12 @@
 import os
 import re
 import signal
-import statistics
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
+from tests.live.harness import AT_ONCE, WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
 from tests.support import is_alive, needs_tool, wait_gone, wait_until
 
 pytestmark = pytest.mark.live
@@ -28,9 +27,9 @@ def kill_one(subject: Subject, signum: int = signal.SIGKILL) -> tuple[int, float
 
 @BOTH_WAYS
 def test_a_killed_spirit_is_replaced_at_once(stage: Stage, body: str) -> None:
-    subject = stage.run(body)
+    subject = stage.run(body, heartbeat_interval=60.0)  # a deadline that somebody else has would come much later
     took = [kill_one(subject)[1] for _ in range(7)]
-    assert statistics.median(took) < 0.1, took
+    assert max(took) < AT_ONCE, took
     assert len(subject.wait_log("killed by SIGKILL", 7)) == 7
     assert not subject.logged("waits|back-off"), "none of the replacements was held back"
     assert subject.quit() == 0
@@ -50,7 +49,7 @@ def test_a_spirit_that_a_signal_ends_is_replaced_and_the_signal_logged_by_name(s
 def test_a_spirit_that_is_asked_to_quit_by_anybody_leaves_gracefully_and_is_replaced(stage: Stage) -> None:
     subject = stage.run()
     victim, took = kill_one(subject, signal.SIGQUIT)
-    assert took < 1.0
+    assert took < AT_ONCE
     (line,) = subject.wait_log(f"Spirit {victim} stopped")
     assert "exit code 0" in line and "it said that it leaves" in line
     assert [note.pid for note in subject.notes("leave")] == [victim]
@@ -73,7 +72,7 @@ def test_a_spirit_that_ends_normally_is_replaced_at_once(stage: Stage) -> None:
     at = moment()
     (stage.place / "go").touch()
     notes = subject.wait_notes("begin", 4)
-    assert notes[-1].at - at < 2.0
+    assert notes[-1].at - at < AT_ONCE
     assert len(subject.wait_log(r"exit code 0 after", 2)) == 2
     assert subject.quit() == 0
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage
+from tests.live.harness import AT_ONCE, WORK, WORK_WITHOUT_PIDFD, Stage
 from tests.support import wait_until
 
 pytestmark = pytest.mark.live
@@ -119,6 +119,6 @@ class Subject(Prefork):
 
 def test_a_number_that_a_hook_asks_for_is_taken_up_at_once(stage: Stage) -> None:
     subject = stage.run(SCALES_ITSELF, heartbeat_interval=20.0)
-    subject.wait_spirits(3, timeout=5.0)
+    subject.wait_spirits(3, timeout=AT_ONCE)
     assert subject.logged("Scaled: from 2 to 3 spirits")
     assert subject.quit() == 0

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Stage, Subject
-from tests.support import needs_tool, wait_until
+from tests.live.places import state_of
+from tests.support import PATIENCE, needs_tool, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -41,7 +42,7 @@ def injected(subject: Subject, fault: str) -> Iterator[None]:
         yield
     finally:
         tracer.send_signal(signal.SIGINT)
-        assert tracer.wait(10) in (0, -signal.SIGINT, 130)
+        assert tracer.wait(PATIENCE) in (0, -signal.SIGINT, 130)
         assert tracer.stderr
         tracer.stderr.close()
 
@@ -60,7 +61,7 @@ def test_a_fork_that_fails_once_is_tried_again(stage: Stage, error: str, at: int
     with injected(subject, f"{FORKS}:error={error}:when={at}"):
         for count in range(at):
             victim = kill_one(subject)
-            subject.wait_spirits(2, without={victim}, timeout=5.0)
+            subject.wait_spirits(2, without={victim})
             assert len(subject.logged(f"could not be made: {error}")) == (count + 1 == at)
     assert subject.logged(rf"\[error\] Spirit could not be made: {error}: .* \(failure 1 in a row\): next try in 0.1 s")
     assert subject.quit() == 0
@@ -148,12 +149,13 @@ def pidfds(subject: Subject) -> int:
 @pytest.mark.parametrize("room", [0, 1])
 def test_a_manager_without_a_descriptor_left_still_replaces_whoever_dies(stage: Stage, room: int) -> None:
     subject = stage.run(spirits=4)
+    wait_until(lambda: state_of(subject.pid) == "S", what="a manager at rest, which has nothing open for a moment")
     highest = max(map(int, os.listdir(f"/proc/{subject.pid}/fd")))
     wanted = f"--nofile={highest + 1 + room - 4}:"  # those of the spirits are given back, one by one
     subprocess.run(["prlimit", "--pid", str(subject.pid), wanted], check=True)
     for _ in range(8):
         victim = kill_one(subject)
-        subject.wait_spirits(4, without={victim}, timeout=5.0)
+        subject.wait_spirits(4, without={victim})
     subject.wait_notes("ready", 12)
     assert pidfds(subject) <= room, "there was no room for more"
     assert subject.is_running() and not subject.logged("Traceback")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import WORK, Stage, Subject, moment
+from tests.live.harness import AT_ONCE, WORK, Stage, Subject, moment
 from tests.support import wait_until
 
 pytestmark = pytest.mark.live
@@ -58,16 +58,15 @@ def hang(stage: Stage, how: str) -> tuple[Subject, int]:
     return subject, subject.wait_notes("hangs")[0].pid
 
 
-def assert_refilled_first(subject: Subject, victim: int, limit: float = SILENCE) -> None:
-    """The seat was filled once the limit was over, soon after it, and before the silent one had gone."""
-    (hung,) = subject.notes("hangs")
-    refill = subject.wait_notes("begin", 3)[-1]
-    assert limit - 0.05 < refill.at - hung.at < limit + 0.5, refill.at - hung.at
-    reaped = [note for note in subject.wait_notes("reap") if note.more == (str(victim),)]
-    assert refill.at < reaped[0].at
+def assert_refilled_first(subject: Subject, victim: int) -> None:
+    """The seat was filled once the limit was over, and before the silent one had gone."""
+    subject.wait_notes("begin", 3)
+    subject.wait_log(f"Spirit {victim} stopped")
     (found,) = subject.logged("has no heartbeat")
-    assert f"Spirit {victim} has no heartbeat (1" in found and "SIGKILL in 0.6 s" in found
-    assert subject.log().index("has no heartbeat") < subject.log().index("spirit 3, seat 2")
+    told = re.search(rf"Spirit {victim} has no heartbeat \((\S+) seconds\)", found)
+    assert told and float(told[1]) >= SILENCE and "SIGKILL in 0.6 s" in found, found
+    log = subject.log()
+    assert log.index("has no heartbeat") < log.index("spirit 3, seat 2") < log.index(f"Spirit {victim} stopped")
 
 
 @pytest.mark.parametrize("how", ["loops_for_ever", "backtracks"])
@@ -75,7 +74,7 @@ def test_a_spirit_that_is_stuck_in_code_is_found_names_it_and_is_killed(stage: S
     subject, victim = hang(stage, how)
     (killed,) = subject.wait_log(f"Stopping spirit {victim} immediately")
     after = re.search(r"no heartbeat, after (\S+) s", killed)
-    assert after and 0.6 <= float(after[1]) < 1.2, killed
+    assert after and 0.6 <= float(after[1]) < AT_ONCE, killed
     assert f" in {how}" in subject.log(), "its stacks are in the log"
     assert subject.log().index(f" in {how}") < subject.log().index("immediately")
     assert_refilled_first(subject, victim)
@@ -100,12 +99,11 @@ def test_a_spirit_that_was_stopped_is_found_and_says_where_it_stood(stage: Stage
 
 
 def test_eight_silent_spirits_have_all_their_seats_refilled_at_once(stage: Stage) -> None:
-    options = LIMITS | {"silent_timeout": 4.0}
+    options = LIMITS | {"silent_timeout": 60.0}  # none of which is waited for
     subject = stage.run(f"HOW, SICK = 'loops_for_ever', 8\n{HANGS}", spirits=8, spare=2, **options)
     (stage.place / "go").touch()
     victims = {note.pid for note in subject.wait_notes("hangs", 8)}
-    began = subject.wait_notes("begin", 16)
-    assert began[-1].at - subject.notes("hangs")[-1].at < SILENCE + 2.0, "not after the 4 s that they have to leave"
+    subject.wait_notes("begin", 16)
     assert victims <= subject.spirits()
     subject.send(signal.SIGQUIT)
     subject.wait_log("gracefully")
@@ -133,7 +131,7 @@ def test_a_spirit_that_said_it_is_busy_is_left_alone_until_it_is_done_and_no_lon
     (done,) = subject.wait_notes("done")
     assert not subject.logged("has no heartbeat")
     at = subject.wait_notes("begin", 3)[-1].at
-    assert SILENCE - 0.05 < at - done.at < SILENCE + 0.5, "judged again from the end of the block"
+    assert SILENCE - 0.05 < at - done.at < SILENCE + AT_ONCE, "judged again from the end of the block"
     assert subject.quit() == 0
 
 
@@ -143,8 +141,8 @@ class Subject(Prefork):
         note("begin")
         while self.tick():
             if self.serial == 1:
+                note("works")
                 with self.busy(1.5):
-                    note("works")
                     time.sleep(1000)
             time.sleep(0.01)
 """
@@ -154,7 +152,7 @@ def test_a_spirit_that_is_busy_for_longer_than_it_said_is_found_silent(stage: St
     subject = stage.run(PROMISES_TOO_LITTLE, **LIMITS)
     (works,) = subject.wait_notes("works")
     at = subject.wait_notes("begin", 3)[-1].at
-    assert 1.45 < at - works.at < 2.0
+    assert 1.5 <= at - works.at < 1.5 + AT_ONCE
     assert subject.quit() == 0
 
 
@@ -179,8 +177,7 @@ def test_a_spirit_that_says_it_will_leave_is_replaced_before_it_has_left(stage: 
     (stage.place / "go").touch()
     (told,) = subject.wait_notes("told")
     assert told.more == ("False", "True", "False")
-    replacement = subject.wait_notes("begin", 3)[-1]
-    assert replacement.at - told.at < 1.0
+    subject.wait_notes("begin", 3)
     assert told.pid in subject.spirits()
     (stage.place / "replaced").touch()
     subject.wait_log("spirit 1, seat 0: exit code 0.*it said that it leaves")

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tests.live.harness import WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
-from tests.support import needs_tool, wait_gone, wait_until
+from tests.live.harness import AT_ONCE, WORK, WORK_WITHOUT_PIDFD, Stage, Subject, moment
+from tests.support import PATIENCE, needs_tool, wait_gone, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -59,7 +59,7 @@ def test_term_and_int_stop_a_daemon_at_once(stage: Stage, signum: int) -> None:
     at = moment()
     subject.send(signum)
     assert subject.wait_end() == 0
-    assert moment() - at < 2.0
+    assert moment() - at < AT_ONCE
     assert words(subject) == ["finish False", "cleanup 1"]
     assert len(subject.logged("killed by SIGKILL.*stop at once")) == 2
 
@@ -85,7 +85,7 @@ def test_in_the_foreground_a_second_signal_stops_at_once(stage: Stage, first: in
     at = moment()
     subject.send(second)
     assert subject.wait_end() == 0
-    assert moment() - at < 2.0
+    assert moment() - at < AT_ONCE
     assert not subject.notes("leave")
     assert [note.more for note in subject.notes("finish")] == [("True",), ("False",)]
 
@@ -97,7 +97,7 @@ def test_term_after_quit_stops_a_daemon_at_once(stage: Stage) -> None:
     at = moment()
     subject.send(TERM)
     assert subject.wait_end() == 0
-    assert moment() - at < 2.0
+    assert moment() - at < AT_ONCE
     assert [one for one in words(subject) if one != "asked"] == ["finish True", "finish False", "cleanup 1"]
 
 
@@ -152,7 +152,7 @@ def test_signals_that_the_caller_ignored_or_blocked_are_heard_all_the_same(stage
     os.kill(min(subject.wait_spirits(2, without={victim})), TERM)
     subject.wait_log("killed by SIGTERM")
     subject.wait_spirits(2)
-    assert subject.quit(5.0) == 0
+    assert subject.quit() == 0
     assert len(subject.notes("leave")) == 2
 
 
@@ -171,7 +171,7 @@ def test_a_graceful_stop_ends_at_its_limit_when_a_spirit_does_not_leave(stage: S
     subject = stage.run(NEVER_LEAVES, graceful_timeout=1.0)
     at = moment()
     assert subject.quit() == 0
-    assert 0.95 < moment() - at < 2.0
+    assert 0.95 < moment() - at < AT_ONCE
     assert len(subject.logged("immediately.*did not leave in time, after 1")) == 2
 
 
@@ -180,7 +180,7 @@ def test_the_stop_command_waits_for_the_graceful_limit_and_ends_with_the_manager
     at = moment()
     answer = stage.command("stop")
     assert (answer.code, answer.out) == (0, f"Stopped {subject.pid}")
-    assert 0.95 < moment() - at < 2.5
+    assert 0.95 < moment() - at < AT_ONCE
     assert subject.wait_end() == 0
 
 
@@ -188,7 +188,7 @@ def test_a_spirit_whose_graceful_limit_is_zero_is_killed_at_once(stage: Stage) -
     subject = stage.run(NEVER_LEAVES, graceful_timeout=0.0)
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 1.0
+    assert moment() - at < AT_ONCE
 
 
 HANGS_OR_BOOTS = """\
@@ -216,7 +216,7 @@ def test_a_stop_is_bounded_while_one_spirit_is_silent_another_boots_and_a_third_
     os.kill(max(subject.spirits() - {note.pid for note in subject.notes("begin")[3:]}), signal.SIGSTOP)
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 2.0
+    assert moment() - at < AT_ONCE
 
 
 # ── no stop is lost by a newborn ──
@@ -255,7 +255,7 @@ def test_a_stop_while_sixty_spirits_are_being_born_reaches_them_all(stage: Stage
     subject.wait_log(r"Spirit \d+ started", 20)
     at = moment()
     assert subject.quit() == 0
-    assert moment() - at < 10.0, "none of them has to be killed"
+    assert moment() - at < 30.0, "none of them has to be killed"
     assert not subject.logged("immediately|SIGKILL|SIGQUIT")
 
 
@@ -293,6 +293,6 @@ def test_a_signal_to_the_managers_group_does_not_reach_the_spirits(stage: Stage)
     subject = Subject(stage, process.pid)
     subject.wait_log("Pool is whole")
     os.killpg(process.pid, TERM)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert len(subject.notes("leave")) == 2
     assert not re.search("SIGTERM", subject.log())

@@ -77,7 +77,7 @@ class Unit:
         self._stage.inherited = tuple(fd for _, fd in self.store)
         subject = self._stage.run(ECHO, prefix=launcher, environ=environ, whole=False, **options)
         self._starts += 1
-        wait_until(lambda: self.mind().count("READY") >= self._starts, 15.0, "READY")
+        wait_until(lambda: self.mind().count("READY") >= self._starts, what="READY")
         return subject
 
     def mind(self) -> list[str]:

@@ -5,10 +5,11 @@ import random
 import re
 import signal
 import socket
+import statistics
 
 import pytest
 
-from tests.live.harness import Stage, moment
+from tests.live.harness import AT_ONCE, Stage, moment
 from tests.live.streams import BOTH, EACH, KINDS, LINES, TCP, UNIX, Dial, run
 from tests.live.traffic import Traffic, addresses_of, ask, connect
 
@@ -30,12 +31,14 @@ def test_an_answer_in_two_parts_is_not_held_back(stage: Stage, kind: str) -> Non
     subject, address = run(stage, kind)
     with connect(address) as client, client.makefile("rb") as lines:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        begun = moment()
+        took: list[float] = []
         for _ in range(20):
+            begun = moment()
             client.sendall(b"one\n")
             client.sendall(b"two\n")
             assert lines.readline() and lines.readline()
-        assert moment() - begun < 20 * 0.04, "40 ms is what a held-back answer takes"
+            took.append(moment() - begun)
+        assert statistics.median(took) < 0.04, "40 ms is what a held-back answer takes"
     assert subject.quit() == 0
 
 
@@ -190,9 +193,10 @@ def test_what_is_in_hand_is_finished_and_what_takes_too_long_is_cut_and_told(
     short.close()
     assert idle.recv(1) == b"", "closed in order, not reset"
     assert subject.wait_end() == 0
-    assert 0.5 < moment() - at < 1.5
-    (line,) = subject.logged(r"\[warn\]")
-    assert "Cut 1 connection in hand, 0.9 s after the spirit was asked to leave" in line
+    assert 0.5 < moment() - at < AT_ONCE
+    (line,) = subject.logged(r"\[warn\] Cut")
+    told = re.search(r"Cut 1 connection in hand, (\S+) s after the spirit was asked to leave", line)
+    assert told and 0.9 <= float(told[1]) < AT_ONCE, line
 
 
 WAITS = """\
@@ -229,5 +233,5 @@ def test_an_idle_connection_can_hear_of_the_request_to_leave(stage: Stage, dial:
     subject.send(signal.SIGHUP)
     assert [client.makefile("rb").read() for client in clients] == [b"bye"] * 2
     subject.wait_log("Reloaded: ")
-    assert moment() - at < 3.0
+    assert moment() - at < AT_ONCE
     assert subject.quit() == 0

@@ -1,7 +1,9 @@
 """A spirit that leaves finishes what it has in hand, and closes nothing on which a request may be under way."""
 
+import re
 import signal
 import socket
+import statistics
 import time
 from contextlib import suppress
 
@@ -9,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.live.harness import Stage
+from tests.live.harness import AT_ONCE, Stage
 from tests.live.web import ALL, ASGI_ONLY, Web, answer, each, get, run, wait_closed, wait_leaving
 from tests.support import wait_until
 
@@ -19,7 +21,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 def begin(web: Web, sock: socket.socket, path: str) -> None:
     """Ask, and wait until the application has begun to answer."""
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    wait_until(lambda: f"began {path}" in web.seen(), 10.0, "the request in hand")
+    wait_until(lambda: f"began {path}" in web.seen(), what="the request in hand")
 
 
 @each(*ALL)
@@ -30,7 +32,7 @@ def test_a_connection_that_has_sent_nothing_yet_is_answered_and_told_to_close(st
         web.subject.send(signal.SIGHUP)
         wait_leaving(web)
         # The manager has asked; an answer that the spirit gives before it hears of it still keeps the connection.
-        wait_until(lambda: is_told_to_close(used), 10.0, "an answer that says close")
+        wait_until(lambda: is_told_to_close(used), what="an answer that says close")
         wait_closed(used)
         assert is_told_to_close(fresh)  # the first that it asks
         wait_closed(fresh)
@@ -75,14 +77,13 @@ def test_what_takes_too_long_is_cut_counted_and_logged(stage: Stage, kind: str) 
     web = run(stage, kind, spirits=1, keepalive_grace=0.1, graceful_timeout=2.0)
     with web.connected() as sock:
         begin(web, sock, "/endless")
-        begun = time.monotonic()
         web.subject.send(signal.SIGTERM)
         with suppress(ConnectionResetError):
             wait_closed(sock)
-        assert time.monotonic() - begun < 6.0
     web.subject.wait_end()
     (line,) = web.subject.logged(r"Cut \d+")
-    assert "Cut 1 connections with 1 requests in hand, 1.8 s after" in line
+    told = re.search(r"Cut 1 connections with 1 requests in hand, (\S+) s after", line)
+    assert told and 1.8 <= float(told[1]) < AT_ONCE, line
 
 
 @each(*ASGI_ONLY)
@@ -91,10 +92,10 @@ def test_a_websocket_is_closed_with_a_frame_that_says_restart(stage: Stage, kind
     assert not isinstance(web.address, str)
     with connect(f"ws://127.0.0.1:{web.address[1]}/", compression=None) as websocket:
         websocket.send("hello")
-        assert websocket.recv(timeout=5.0) == "hello"
+        assert websocket.recv(timeout=30.0) == "hello"
         web.subject.send(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
-            websocket.recv(timeout=10.0)
+            websocket.recv(timeout=30.0)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
     assert web.subject.wait_end() == 0
@@ -112,7 +113,7 @@ def test_a_websocket_that_asks_while_its_spirit_leaves_is_opened_and_closed_in_o
             connect("ws://localhost/", sock=sock, compression=None) as websocket,
             pytest.raises(ConnectionClosed) as end,
         ):
-            websocket.recv(timeout=10.0)
+            websocket.recv(timeout=30.0)
         assert end.value.rcvd is not None
         assert end.value.rcvd.code == 1012
     assert web.subject.quit() == 0
@@ -140,9 +141,9 @@ def end_a_stream(web: Web) -> None:
         while part := sock.recv(65536):
             got += part
         assert got.endswith(b"0\r\n\r\n"), "the last chunk: the client sees a whole answer"
-        assert time.monotonic() - begun < 5.0
+        assert time.monotonic() - begun < AT_ONCE
     assert web.subject.wait_end() == 0
-    wait_until(lambda: "stream gone" in web.seen(), 5.0, "the application to know")
+    wait_until(lambda: "stream gone" in web.seen(), what="the application to know")
     assert not web.subject.logged(r"Exception|Traceback|Cut")
 
 
@@ -164,10 +165,12 @@ def test_an_answer_on_a_kept_connection_is_not_held_back(stage: Stage, kind: str
     web = run(stage, kind)
     with web.connected() as sock:
         get(sock)
-        begun = time.monotonic()
+        took: list[float] = []
         for _ in range(50):
+            begun = time.monotonic()
             get(sock)
+            took.append(time.monotonic() - begun)
         # 40 ms each if the kernel waited for more to send, as it does without TCP_NODELAY.
-        assert time.monotonic() - begun < 50 * 0.03
+        assert statistics.median(took) < 0.03
     assert isinstance(sock, socket.socket)
     assert web.subject.quit() == 0

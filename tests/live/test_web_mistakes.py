@@ -139,7 +139,7 @@ async def app(scope, receive, send):
     assert web.ask().bodies == {b"hello": 1}
     (stage.place / "seen").unlink()
     web.subject.wait_spirits(2, without={victim})
-    wait_until(lambda: web.subject.logged("Pool is whole"), 15.0)
+    wait_until(lambda: web.subject.logged("Pool is whole"))
     assert web.subject.quit() == 0
 
 
@@ -152,9 +152,9 @@ def test_a_spirit_whose_application_hangs_is_found_and_replaced(stage: Stage, ki
         for _ in range(threads):
             sock = open_until.enter_context(web.connected())
             sock.sendall(b"GET /block HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        web.subject.wait_log(r"has no heartbeat", timeout=15.0)
+        web.subject.wait_log(r"has no heartbeat")
         web.subject.wait_spirits(1, without={first})
-    wait_until(lambda: web.ask().answered == 1, 15.0, "an answer of the new spirit")
+    wait_until(lambda: web.ask().answered == 1, what="an answer of the new spirit")
     assert web.subject.quit() == 0
 
 

@@ -120,7 +120,7 @@ def test_a_reload_renews_the_application(stage: Stage, kind: str) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace('b"hello"', 'b"hello again"'), encoding="utf-8")
     web.subject.send(signal.SIGHUP)
     web.subject.wait_log(r"\] Reloaded:")
-    wait_until(lambda: web.ask().bodies == {b"hello again": 1}, 10.0, "the new answer")
+    wait_until(lambda: web.ask().bodies == {b"hello again": 1}, what="the new answer")
     assert web.subject.quit() == 0
 
 

@@ -79,7 +79,7 @@ def test_tls_is_served_and_a_kept_connection_is_told_to_close(
         assert get(sock).endswith(b"hello")
         web.subject.send(signal.SIGHUP)
         wait_leaving(web, count=2)
-        wait_until(lambda: b"\r\nconnection: close" in get(sock).lower(), 10.0, "an answer that says close")
+        wait_until(lambda: b"\r\nconnection: close" in get(sock).lower(), what="an answer that says close")
         assert sock.recv(100) == b""
     assert web.subject.quit() == 0
     assert not web.subject.logged("Traceback|Cut")
@@ -122,7 +122,7 @@ def assert_reloads_lose_nothing(web: Web, tls: ssl.SSLContext | None) -> None:
             traffic.wait_answers(100)
             before = len(traffic.total.answers)
             reload(web, number)
-            wait_until(lambda before=before: len(traffic.total.answers) > before, 20.0, "answers of a new spirit")  # type: ignore[misc]
+            wait_until(lambda before=before: len(traffic.total.answers) > before, what="answers of a new spirit")  # type: ignore[misc]
     total = traffic.total
     assert not total.lost, (total.lost[:10], len(total.lost), total.answered)
     assert total.goodbyes >= RELOADS, "connections were taken leave of"
@@ -136,7 +136,7 @@ def test_a_request_of_http_2_in_hand_is_finished(stage: Stage, kind: str) -> Non
     tally = http2.Tally()
     connection = http2.Connection(place_of(web), None, tally)
     connection.ask("/slow")
-    wait_until(lambda: "began /slow" in web.seen(), 10.0, "the request in hand")
+    wait_until(lambda: "began /slow" in web.seen(), what="the request in hand")
     web.subject.send(signal.SIGTERM)
     while len(connection) and connection.hear():
         pass

@@ -143,7 +143,7 @@ class Web(NamedTuple):
         """A connection on which nothing was sent yet, and that a spirit has taken."""
         family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.settimeout(10.0)
+            sock.settimeout(30.0)
             sock.connect(self.address)
             yield sock
 
@@ -183,7 +183,7 @@ def answer(sock: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-def wait_closed(sock: socket.socket, timeout: float = 10.0) -> None:
+def wait_closed(sock: socket.socket, timeout: float = 30.0) -> None:
     """Wait until the other end has closed it, in order."""
     sock.settimeout(timeout)
     assert sock.recv(65536) == b"", "it sent something instead"
@@ -191,4 +191,4 @@ def wait_closed(sock: socket.socket, timeout: float = 10.0) -> None:
 
 def wait_leaving(web: Web, count: int = 1) -> None:
     """Wait until so many spirits were asked to leave."""
-    wait_until(lambda: len(web.subject.logged(r"Stopping spirit")) >= count, 15.0, f"{count} spirits asked to leave")
+    wait_until(lambda: len(web.subject.logged(r"Stopping spirit")) >= count, what=f"{count} spirits asked to leave")

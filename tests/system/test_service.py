@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.namespace, needs_root, pytest.mark.timeout(300)]
 
-SHORT = "[Service]\nTimeoutStartSec=1s\nTimeoutStopSec=1s\n"  # less than a start, a reload and a stop take here
+SHORT = "[Service]\nTimeoutStartSec=2s\nTimeoutStopSec=2s\n"  # less than a start, a reload and a stop take here
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_reload_is_waited_for_and_is_given_its_time(service: Service) -> None:
         # There the end of the program in ExecReload begins the limit anew, and so may undo the time that was given.
         service.machine.unit(f"{service.unit}.d/zz-reload.conf", "[Service]\nTimeoutStartSec=30s\n")
     service.systemctl("start")
-    service.say("slow", "1.5")
+    service.say("slow", "2.5")
     service.systemctl("reload")
     if service.machine.version() < 253:  # Type=notify: systemctl does not wait
         wait_until(lambda: "generation 2" in service.status and "reloading" not in service.status, 30.0)
@@ -83,7 +83,7 @@ def test_a_stop_waits_for_what_is_in_hand_longer_than_the_unit_says(service: Ser
 
 @pytest.mark.parametrize("how", ["stopped", "in a hook"])
 def test_a_manager_that_hangs_is_ended_by_the_watchdog_and_comes_back(machine: Machine, how: str) -> None:
-    service = Service(machine, f"hangs-{how.replace(' ', '-')}", "[Service]\nWatchdogSec=1s\n")
+    service = Service(machine, f"hangs-{how.replace(' ', '-')}", "[Service]\nWatchdogSec=2s\n")
     service.systemctl("start")
     first = service.pid
     if how == "stopped":
@@ -101,7 +101,7 @@ def test_a_manager_that_hangs_is_ended_by_the_watchdog_and_comes_back(machine: M
 
 
 def test_a_pool_that_cannot_keep_a_spirit_alive_is_ended_by_the_watchdog(machine: Machine) -> None:
-    service = Service(machine, "barren", "[Service]\nWatchdogSec=1s\n", young=60.0, backoff_first=0.3)
+    service = Service(machine, "barren", "[Service]\nWatchdogSec=2s\n", young=60.0, backoff_first=0.3)
     service.systemctl("start")
     service.say("poison")
     for pid in children_of(service.pid):
