@@ -369,8 +369,7 @@ class Pool:
                 case Phase.LEAVING | Phase.SILENT:
                     self._roster.hasten(record, self._roster.stop_by)
                 case Phase.KILLED:  # by a manager that was late itself, perhaps: it has its time to die all the same
-                    killed = max(self._gaps.lived(record.since), self._roster.stop_by)
-                    self._roster.hasten(record, killed + LAST_WAIT)
+                    self._roster.hasten(record, max(self._gaps.lived(record.since), self._roster.stop_by) + LAST_WAIT)
         if all(record.phase is Phase.LOST for record in self._roster):
             self._mode = _Mode.OVER
             if lost := ", ".join(str(record.spirit) for record in self._roster):

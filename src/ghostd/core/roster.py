@@ -104,8 +104,7 @@ class Roster:
 
     def cool(self) -> None:
         """Another batch begins: a seat that nobody has taken by now is like any other free one."""
-        self._free_seats += self._warm_seats
-        self._warm_seats.clear()
+        self._free_seats, self._warm_seats = self._free_seats + self._warm_seats, []
 
     def want(self, generation: Generation) -> None:
         """Something else is wanted than before: everybody is counted anew."""
