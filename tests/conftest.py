@@ -1,6 +1,10 @@
-"""Rules for every test: it leaves no process behind, and where nothing may be skipped a missing tool is a failure."""
+"""Rules for every test: it leaves no process and no thread behind, and where nothing may be skipped it is not.
+
+A missing tool is a failure there.
+"""
 
 import os
+import threading
 from collections.abc import Generator, Iterator
 
 import hypothesis
@@ -62,6 +66,22 @@ def _no_process_is_left() -> Iterator[None]:
         told = "\n".join(f"  {pid}: {command_of(pid)}" for pid in sorted(left))
         end_all(left)
         pytest.fail(f"the test left processes behind; end and await them in the test:\n{told}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread behind: others ask for a process of one thread, and send signals to it."""
+    before = set(os.listdir("/proc/self/task"))
+    yield
+
+    def is_gone() -> bool:
+        return set(os.listdir("/proc/self/task")) <= before
+
+    try:
+        wait_until(is_gone)
+    except AssertionError:
+        told = ", ".join(thread.name for thread in threading.enumerate())
+        pytest.fail(f"the test left a thread behind; end and join it in the test. There are: {told}", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

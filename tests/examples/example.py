@@ -5,13 +5,14 @@ Rule: what is known of it is what it prints, what its log says and what the kern
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.support import children_of, wait_gone, wait_until
+from tests.support import children_of, is_dead, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "examples"
@@ -38,17 +39,18 @@ class Example:
 
     def run(self, verb: str, code: int = 0) -> str:
         """Run a command; what it prints, once it has ended with this code."""
-        done = subprocess.run(
-            [*self.words, verb],
-            cwd=self.place,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        assert done.returncode == code, (done.stdout, done.stderr, self.log)
-        return done.stdout + done.stderr
+        environ = {**self.environ, "PYTHONFAULTHANDLER": "1"}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            [*self.words, verb], cwd=self.place, env=environ, stdout=pipe, stderr=pipe, text=True
+        ) as command:
+            try:
+                out, err = command.communicate(timeout=40)
+            except subprocess.TimeoutExpired:
+                command.send_signal(signal.SIGABRT)  # it says where it hangs
+                out, err = command.communicate(timeout=10)
+            assert command.returncode == code, (out, err, self.log)
+        return out + err
 
     def start(self) -> None:
         told = self.run("start")
@@ -60,7 +62,7 @@ class Example:
 
     def stop(self) -> None:
         assert self.run("stop") == f"Stopped {self.pid}\n"
-        wait_gone(self.pid, timeout=0.1)
+        assert is_dead(self.pid), "the command has said so"
         assert self.run("status", code=3) == "Not running\n"
         assert not list(self.place.glob("*.pid"))
 

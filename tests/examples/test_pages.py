@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from contextlib import ExitStack
 from pathlib import Path
@@ -271,12 +272,13 @@ def test_model_server_shares_its_model_and_a_collection_does_not_change_that(sta
 
 @needs_root
 @needs_tool("setpriv")
-def test_other_user_without_the_right_to_change_says_so(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
+def test_other_user_without_the_right_to_change_says_so() -> None:
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     example = Example("other_user", Path("/"), *as_nobody, sys.executable, str(EXAMPLES / "other_user.py"))
-    example.environ |= {"USER_TO_BE": "root", "GHOSTD_PIDFILE": str(tmp_path / "other_user.pid")}
-    assert "root" in example.run("start", code=77)
+    with tempfile.TemporaryDirectory() as place:  # not below tmp_path: root's is closed to that user
+        Path(place).chmod(0o777)
+        example.environ |= {"USER_TO_BE": "root", "GHOSTD_PIDFILE": f"{place}/other_user.pid"}
+        assert "takes root: start it as root" in example.run("start", code=77)
 
 
 IN_A_NAMESPACE = """

@@ -16,7 +16,7 @@ from examples.wordmill.nemesis import PORTION, Blow, Nemesis, Planned, plan, spi
 from examples.wordmill.queues import open_queue
 from examples.wordmill.reference import compute, differences, load, main, save
 from examples.wordmill.tally import corpus, tally
-from tests.support import is_alive, wait_until
+from tests.support import is_dead, wait_until
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--files", "200", "--rounds", "2", "--seed", "7"]
@@ -39,8 +39,9 @@ def test_every_job_is_done_exactly_once_although_spirits_are_killed(queue_url: s
             wait_until(lambda: queue.progress().done == 160, timeout=30)
             wait_until(lambda: len(spirits_of(manager)) == 4)
         finally:
-            ghost.command("stop")
-        assert not is_alive(manager)
+            said = ghost.command("stop")
+        assert said == f"Stopped {manager}"
+        assert is_dead(manager)
         assert sum("killed by SIGKILL" in line for line in ghost.log_lines()) == 10
         assert differences(queue, compute(paths), 2) == []
         assert len(queue.progress().by_pid) > 4
@@ -130,7 +131,7 @@ def test_a_demonstration_that_is_ended_takes_its_ghost_with_it(tmp_path: Path) -
         demo.terminate()
         demo.stdout.read()
     assert demo.returncode == 128 + signal.SIGTERM
-    assert not is_alive(manager)
+    assert is_dead(manager)
     assert not list(tmp_path.iterdir())
 
 

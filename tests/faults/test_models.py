@@ -27,7 +27,11 @@ MODELS: Final = {
 }
 WRONGS: Final = (1, 2, 3)
 
-pytestmark = [needs_tool("spin"), needs_tool("gcc")]
+# Seconds of one search: millions of states take a quarter of a minute of computing, on a quiet machine.
+LIMIT: Final = 300.0
+
+# The test's limit is the later one: an ended `spin` would leave its search behind.
+pytestmark = [needs_tool("spin"), needs_tool("gcc"), pytest.mark.timeout(LIMIT + 60)]
 
 
 def search(model: str, how: tuple[str, ...], place: Path, *defines: str) -> tuple[int, int]:
@@ -44,7 +48,7 @@ def search(model: str, how: tuple[str, ...], place: Path, *defines: str) -> tupl
         "-m1000000",
         str(file),
     ]
-    said = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False, timeout=300).stdout
+    said = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False, timeout=LIMIT).stdout
     errors, states = (re.search(pattern, said) for pattern in (r"errors: (\d+)", r"(\d+) states, stored"))
     assert errors and states, said[-2000:]
     assert "out of memory" not in said and "max search depth" not in said, said[-2000:]

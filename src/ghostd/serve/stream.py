@@ -125,6 +125,15 @@ class OneByOne(Streams):
     _present: Connection | None = None
     _is_over = False
 
+    def __init__(self, answer: Answer, sockets: Sequence[socket.socket], voice: Voice, manners: Manners) -> None:
+        self._works = _thread.allocate_lock()  # held for as long as there may be something to cut
+        self._works.acquire()
+        super().__init__(answer, sockets, voice, manners)
+
+    def __exit__(self, *error: object) -> None:
+        self._works.release()
+        super().__exit__(*error)
+
     def run(self) -> None:
         """Until the spirit is asked to leave, and what it has in hand is answered."""
         while self.voice.tick():
@@ -151,9 +160,9 @@ class OneByOne(Streams):
         self._present = None
 
     def _cut_in_time(self) -> None:
-        wait = _thread.allocate_lock()
-        wait.acquire()
-        wait.acquire(timeout=self.manners.patience)
+        if self._works.acquire(timeout=self.manners.patience):
+            self._works.release()  # for whoever was asked a second time
+            return
         self._is_over = True
         if self._present is not None:
             self.cut([self._present])

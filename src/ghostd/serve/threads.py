@@ -53,7 +53,7 @@ class Hand:
 
 
 class InThreads(Streams):
-    """In threads, which are made when they are needed, and kept."""
+    """In threads, which are made when they are needed, and kept until the spirit has left."""
 
     def __init__(self, answer: Answer, sockets: Sequence[socket], voice: Voice, manners: Manners) -> None:
         super().__init__(answer, sockets, voice, manners)
@@ -64,6 +64,13 @@ class InThreads(Streams):
         self._waiting: deque[Hand] = deque()  # those that no thread has taken up yet
         self._threads = self._idle = 0
         self._wants_news = False  # the main thread waits for one to be done
+        self._is_over = False  # no connection will come any more
+
+    def __exit__(self, *error: object) -> None:
+        with self._change:
+            self._is_over = True
+            self._change.notify_all()
+        super().__exit__(*error)
 
     def run(self) -> None:
         """Until the spirit is asked to leave, and what it has in hand is answered."""
@@ -156,6 +163,8 @@ class InThreads(Streams):
             with self._change:
                 self._idle += 1
                 while not self._waiting:
+                    if self._is_over:
+                        return
                     self._change.wait()
                 self._idle -= 1
                 hand = self._waiting.popleft()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import ReadyFile
 from ghostd.daemon.upkeep import Upkeep
 from ghostd.errors import DeniedError
-from tests.support import deadline, needs_root
+from tests.support import needs_root
 from tests.unit.linux.forks import Gate, child, in_child, pause
 
 
@@ -130,10 +131,10 @@ def test_it_is_looked_after_at_most_once_a_second(path: Path, monkeypatch: pytes
     pidfile, looks = started(path), []
     monkeypatch.setattr(pidfile, "restore", lambda: looks.append(1))
     upkeep = Upkeep(pidfile, ReadyFile(""))
-    with deadline(0.9):
-        for _ in range(1000):
-            upkeep.look(lambda *_: None)
-    assert len(looks) == 1
+    begun = time.monotonic()
+    for _ in range(1000):
+        upkeep.look(lambda *_: None)
+    assert 1 <= len(looks) <= 1 + (time.monotonic() - begun)
     pidfile.remove()
 
 

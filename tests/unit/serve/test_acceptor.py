@@ -107,7 +107,8 @@ def test_what_another_was_woken_for_and_never_took_is_found_at_the_next_look(clo
     sleeper.start()
     connect(closing, listener)
     second.wait(0.2)
-    sleeper.join(0.2)
+    first.wake()
+    sleeper.join()
     first.close()
     take(closing, second)
 
