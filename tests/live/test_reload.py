@@ -137,13 +137,17 @@ def test_after_a_failed_reload_a_dead_spirit_is_replaced_by_the_old_generation(s
 
 
 def test_a_hundred_reloads_at_once_build_two_generations_at_most(stage: Stage) -> None:
-    slow = SLOW.replace('time.sleep(0.05)\n        note("ready"', 'time.sleep(0.3)\n        note("ready"')
+    held = (
+        'while self.generation == 2 and not os.path.exists("go"):\n            time.sleep(0.01)\n        note("ready"'
+    )
+    slow = SLOW.replace('time.sleep(0.05)\n        note("ready"', held)
     assert slow != SLOW
     subject = stage.run(slow, spirits=2, spare=2)
     subject.send(HUP)
     subject.wait_log("Reloading: ")
     for _ in range(99):
         subject.send(HUP)
+    (stage.place / "go").touch()
     subject.wait_log("Reloaded: .* generation 2 ")
     subject.wait_log("Reloaded: .* generation 3 ")
     until = moment() + 0.5

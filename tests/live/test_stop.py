@@ -260,13 +260,17 @@ def test_a_stop_while_sixty_spirits_are_being_born_reaches_them_all(stage: Stage
 
 
 def test_a_stop_during_init_is_carried_out_in_order_and_makes_no_pool(stage: Stage) -> None:
-    body = "class Subject(Prefork):\n    def init(self):\n        note('init')\n        time.sleep(0.5)\n"
+    body = (
+        "class Subject(Prefork):\n    def init(self):\n        note('init')\n"
+        "        while not os.path.exists('asked'):\n            time.sleep(0.01)\n"
+    )
     more = (
         "    def cleanup(self, scope):\n        note('cleanup', scope)\n    def spirit(self):\n        note('begin')\n"
     )
     subject = stage.run(body + more, whole=False)
     subject.wait_notes("init")
     subject.send(QUIT)
+    (stage.place / "asked").touch()
     assert subject.wait_end() == 0
     assert words(subject) == ["init", "cleanup 0"]
 

@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,9 @@ from tests.live.harness import Stage, Subject
 from tests.support import wait_until
 
 pytestmark = pytest.mark.live
+
+Place = str | tuple[str, int]
+Connect = Callable[[Place], socket.socket]
 
 # Puts the descriptors that it was passed where sd_listen_fds(3) has them, and becomes the command behind them.
 LAUNCHER: Final = """\
@@ -128,15 +132,22 @@ def new(stage: Stage) -> Iterator[Unit]:
     unit.close()
 
 
-def connected(place: str | tuple[str, int]) -> socket.socket:
+def _connect(place: Place) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX if isinstance(place, str) else socket.AF_INET)
-    sock.settimeout(10)
+    sock.settimeout(30)
     try:
         sock.connect(place)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+@pytest.fixture
+def connected() -> Iterator[Connect]:
+    """Connect to a place; closed when the test ends, at the latest."""
+    with ExitStack() as stack:
+        yield lambda place: stack.enter_context(_connect(place))
 
 
 def served_by(sock: socket.socket) -> int:
@@ -151,11 +162,13 @@ def port_of(unit: Unit) -> int:
         return int(sock.getsockname()[1])
 
 
-def test_who_connects_after_the_manager_was_killed_is_served_by_the_next_one(stage: Stage, new: Unit) -> None:
+def test_who_connects_after_the_manager_was_killed_is_served_by_the_next_one(
+    stage: Stage, new: Unit, connected: Connect
+) -> None:
     listen = ["127.0.0.1:0", "unix:x.sock"]
     first = new.start(listen=listen)
     assert new.names() == ["ghostd=127.0.0.1%3A0", "ghostd=unix%3Ax.sock"]
-    places: list[str | tuple[str, int]] = [("127.0.0.1", port_of(new)), str(stage.place / "x.sock")]
+    places: list[Place] = [("127.0.0.1", port_of(new)), str(stage.place / "x.sock")]
     first.send(signal.SIGKILL)
     assert first.wait_end() == -signal.SIGKILL
     waiting = [connected(place) for place in places for _ in range(20)]
@@ -167,11 +180,11 @@ def test_who_connects_after_the_manager_was_killed_is_served_by_the_next_one(sta
     assert second.quit() == 0
 
 
-def test_a_graceful_stop_leaves_what_is_kept_to_the_next_one(stage: Stage, new: Unit) -> None:
+def test_a_graceful_stop_leaves_what_is_kept_to_the_next_one(stage: Stage, new: Unit, connected: Connect) -> None:
     listen = ["127.0.0.1:0", "unix:x.sock"]
     for _ in range(3):
         subject = new.start(listen=listen)
-        places: list[str | tuple[str, int]] = [("127.0.0.1", port_of(new)), str(stage.place / "x.sock")]
+        places: list[Place] = [("127.0.0.1", port_of(new)), str(stage.place / "x.sock")]
         subject.send(signal.SIGTERM)
         wait_until(lambda: new.mind()[-1] == "STOPPING", what="the stop")
         waiting = [connected(place) for place in places for _ in range(20)]
@@ -182,7 +195,9 @@ def test_a_graceful_stop_leaves_what_is_kept_to_the_next_one(stage: Stage, new: 
         assert following.quit() == 0
 
 
-def test_a_store_that_may_not_outlive_a_stop_is_emptied_before_the_queues_are_shut(stage: Stage, old: Unit) -> None:
+def test_a_store_that_may_not_outlive_a_stop_is_emptied_before_the_queues_are_shut(
+    stage: Stage, old: Unit, connected: Connect
+) -> None:
     listen = ["127.0.0.1:0", "unix:x.sock"]
     first = old.start(listen=listen)
     assert len(old.names()) == 2
@@ -198,7 +213,9 @@ def test_a_store_that_may_not_outlive_a_stop_is_emptied_before_the_queues_are_sh
     assert third.quit() == 0
 
 
-def test_what_is_no_longer_wanted_is_given_up_before_anything_is_bound(stage: Stage, new: Unit) -> None:
+def test_what_is_no_longer_wanted_is_given_up_before_anything_is_bound(
+    stage: Stage, new: Unit, connected: Connect
+) -> None:
     first = new.start(listen=["[::1]:0", "unix:x.sock?mode=600"])
     port = port_of(new)
     first.send(signal.SIGKILL)
@@ -211,7 +228,7 @@ def test_what_is_no_longer_wanted_is_given_up_before_anything_is_bound(stage: St
     assert second.quit() == 0
 
 
-def test_a_ghost_that_listens_no_more_gives_all_of_it_up(stage: Stage, new: Unit) -> None:
+def test_a_ghost_that_listens_no_more_gives_all_of_it_up(stage: Stage, new: Unit, connected: Connect) -> None:
     first = new.start(listen=["127.0.0.1:0"])
     port = port_of(new)
     first.send(signal.SIGKILL)
@@ -223,7 +240,7 @@ def test_a_ghost_that_listens_no_more_gives_all_of_it_up(stage: Stage, new: Unit
     assert second.quit() == 0
 
 
-def test_a_kept_socket_whose_file_is_gone_is_replaced(stage: Stage, new: Unit) -> None:
+def test_a_kept_socket_whose_file_is_gone_is_replaced(stage: Stage, new: Unit, connected: Connect) -> None:
     first = new.start(listen=["unix:x.sock"])
     first.send(signal.SIGKILL)
     first.wait_end()
@@ -235,15 +252,13 @@ def test_a_kept_socket_whose_file_is_gone_is_replaced(stage: Stage, new: Unit) -
 
 
 def test_an_init_system_that_does_not_answer_holds_nobody_up(stage: Stage, tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET6) as stale:
+    with socket.socket(socket.AF_INET6) as stale, closing(Ears(tmp_path / "deaf")) as ears:
         stale.bind(("::1", 0))
         stale.listen()
         (stage.place / "launcher.py").write_text(LAUNCHER)
         launcher = (sys.executable, str(stage.place / "launcher.py"), f"{stale.fileno()}=ghostd=stale")
-        ears = Ears(tmp_path / "deaf")
         stage.inherited = (stale.fileno(),)
         environ = {"NOTIFY_SOCKET": ears.address}
         subject = stage.run(ECHO, prefix=launcher, environ=environ, listen=["127.0.0.1:0"])
         assert "FDSTOREREMOVE" in ears.words()
         assert subject.quit() == 0
-        ears.close()
