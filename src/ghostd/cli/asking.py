@@ -11,7 +11,13 @@ from ghostd.cli import output
 from ghostd.daemon import answer, lsb
 from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import ready_pid
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import procfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ghostd.daemon.handle import Handle
 
 FIRST_MOMENT = 1.0  # seconds that `stop` waits before it has to know how long this very ghost may take
 
@@ -37,20 +43,23 @@ def check(pidfile: str, ready_file: str, *, live: bool) -> int:
     return output.tell(lsb.not_ready(running))
 
 
-def stop(pidfile: str) -> tuple[int, int | None]:
-    """Ask the ghost to quit, and wait a moment: whom, and the exit code; no code when a moment was not enough."""
+def stop(pidfile: str, later: Callable[[Handle], int]) -> int:
+    """Ask the ghost to quit, and wait a moment: the exit code; that of ``later`` when a moment was not enough.
+
+    It gets the handle: one that is about to end may have given its lock back, and nobody would find it by that.
+    """
     file = FilePid(pidfile)
     manager = file.manager()
     if manager is None:
         file.sweep()
-        return 0, output.tell(lsb.not_running())
+        return output.tell(lsb.not_running())
     with manager:
         manager.send(signal.SIGQUIT)
         manager.send(signal.SIGCONT)  # one that was stopped could not heed it
         if not manager.wait_end(FIRST_MOMENT):
-            return manager.pid, None
+            return later(manager)
     file.sweep()
-    return manager.pid, output.tell(lsb.stopped(manager.pid))
+    return output.tell(lsb.stopped(manager.pid))
 
 
 def reload(pidfile: str) -> int | None:

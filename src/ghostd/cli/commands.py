@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
     from typing import Final
 
+    from ghostd.daemon.handle import Handle
+
     Args = argparse.Namespace | SimpleNamespace
 
 
@@ -57,7 +59,7 @@ class Sources(Frozen):
         return os.path.dirname(os.path.abspath(self.file.path)) if self.file else os.getcwd()
 
 
-def run(words: list[str], asked: int = 0) -> int:
+def run(words: list[str], asked: Handle | None = None) -> int:
     """Do what the words of the command line say; the exit code. ``asked``: the ghost that was asked to quit already."""
     if not words or not (words[0] in COMMANDS or words[0].startswith("-")):
         return output.incorrect(words[0] if words else "", list(COMMANDS))
@@ -154,13 +156,14 @@ def _probe(args: Args) -> int:
 
 def _stop(args: Args) -> int:
     sources = _sources(args)
-    asked: int = args.asked
-    if not asked and sources.pidfile is not None:
-        asked, code = asking.stop(sources.pidfile)
-        if code is not None:
-            return code
-    # It takes longer than a moment: now it matters how long it may take, and only the program knows all its options.
-    pid = stopping.stop(*_limits(sources)).answer or asked
+    if args.asked is None and sources.pidfile is not None:
+        return asking.stop(sources.pidfile, lambda asked: _stop_later(sources, asked))
+    return _stop_later(sources, args.asked)
+
+
+def _stop_later(sources: Sources, asked: Handle | None) -> int:
+    """It takes longer than a moment: now it matters how long, and only the program knows all its options."""
+    pid = stopping.stop(*_limits(sources), asked=asked).answer
     return output.tell(lsb.stopped(pid) if pid > 0 else lsb.still_there(-pid) if pid else lsb.not_running())
 
 

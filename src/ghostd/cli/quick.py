@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import os
 
+from ghostd.hints import TYPE_CHECKING
 from ghostd.linux.trust import who_else_writes
 from ghostd.naming import stem
+
+if TYPE_CHECKING:
+    from ghostd.daemon.handle import Handle
 
 COMMANDS = ("status", "stop", "reload", "check")
 PROBES = ("--live", "--ready")
@@ -41,12 +45,13 @@ def run(words: list[str]) -> int | None:
         )
     if wanted.command == "reload":
         return asking.reload(pidfile)
-    asked, code = asking.stop(pidfile)
-    if code is None:
-        from ghostd.cli import commands  # noqa: PLC0415  only the program knows how long this may take
+    return asking.stop(pidfile, lambda asked: _stop_later(words, asked))
 
-        return commands.run(words, asked=asked)
-    return code
+
+def _stop_later(words: list[str], asked: Handle) -> int:
+    from ghostd.cli import commands  # noqa: PLC0415  only the program knows how long this may take
+
+    return commands.run(words, asked=asked)
 
 
 class Wanted:

@@ -63,13 +63,21 @@ class StopResult:
         return self.pid if self.ok else -self.pid
 
 
-def stop(pidfile: FilePid, graceful_limit: float, margin: float = 5.0, *, use_pidfd: bool = True) -> StopResult:
+def stop(
+    pidfile: FilePid,
+    graceful_limit: float,
+    margin: float = 5.0,
+    *,
+    asked: Handle | None = None,
+    use_pidfd: bool = True,
+) -> StopResult:
     """Ask the manager to quit; after ``graceful_limit`` + ``margin`` seconds to end at once; then kill it and its tree.
 
     Returns within milliseconds of its end; a zombie has ended. What a killed one leaves behind is removed. DeniedError
-    when it is another user's, or runs without its lock, so that nobody can be sure which process it is.
+    when it is another user's, or runs without its lock, so that nobody can be sure which process it is. ``asked`` is
+    a manager that was asked already: it may have given its lock back, and is waited for all the same.
     """
-    manager = pidfile.manager(use_pidfd=use_pidfd)
+    manager = asked or pidfile.manager(use_pidfd=use_pidfd)
     if manager is None:
         pidfile.sweep()
         return StopResult(0, StopState.NOT_RUNNING)

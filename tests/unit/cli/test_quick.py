@@ -1,6 +1,8 @@
 """The short way reads less than the long one, and never otherwise."""
 
 import os
+import signal
+import time
 import tomllib
 from pathlib import Path
 
@@ -9,7 +11,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostd import naming
-from ghostd.cli import quick
+from ghostd.cli import asking, quick
+from ghostd.daemon.pidfile import FilePid
+from tests.support import is_dead
+from tests.unit.linux.forks import Gate, child, pause
+
+
+def test_stop_says_stopped_only_when_the_ghost_has_ended_though_it_gave_its_lock_back_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(asking, "FIRST_MOMENT", 0.01)
+
+    def leave(pidfile: FilePid) -> None:
+        pidfile.remove()
+        time.sleep(0.5)  # the end of a big process takes its time
+        os._exit(0)
+
+    def manage() -> None:
+        pidfile = FilePid(tmp_path / "ghost.pid", autosave=True)
+        signal.signal(signal.SIGQUIT, lambda *_: leave(pidfile))
+        begun.open()
+        pause()
+
+    with Gate() as begun, child(manage) as pid:
+        begun.wait()
+        assert quick.run(["stop", "--pidfile", str(tmp_path / "ghost.pid")]) == 0
+        assert is_dead(pid)
+    assert capsys.readouterr().out == f"Stopped {pid}\n"
 
 
 def wanted(**said: object) -> quick.Wanted:
