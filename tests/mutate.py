@@ -28,7 +28,9 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "docs" / "review" / "mutations.toml"
 CORE_TESTS: Final = ("tests/unit/core", "tests/sim/test_small_worlds.py")
-PIDFILE_TESTS: Final = tuple(f"tests/unit/daemon/test_pidfile{part}.py" for part in ("", "_upkeep", "_hostile"))
+PIDFILE_TESTS: Final = tuple(
+    f"tests/unit/daemon/test_pidfile{part}.py" for part in ("", "_asked", "_failed", "_upkeep", "_hostile")
+)
 
 # What is mutated, and the tests that it is held against.
 TESTS: Final[dict[str, tuple[str, ...]]] = {

@@ -84,8 +84,8 @@ class Board:
     def read_cells(self) -> list[Cell]:
         """What :meth:`read_cell` gives, for each seat: the quick way to read many."""
         cells: list[Cell] = []
-        for moments, words in zip(self._moments, self._chunks, strict=True):
-            whens = [moments[word::WORDS].tolist() for word in (BEAT, BUSY_UNTIL)]
+        for chunk, words in enumerate(self._chunks):
+            whens = [self._moments[chunk][word::WORDS].tolist() for word in (BEAT, BUSY_UNTIL)]
             counts = [words[word::WORDS].tolist() for word in (IN_FLIGHT, SERVED)]
             cells += zip(*whens, *counts, strict=True)
         del cells[self._backed :]
@@ -107,7 +107,6 @@ class Board:
         for address in self._addresses:
             process.unmap(address, _CHUNK * PAGE)
         self._addresses.clear()
-        self._backed = 0
         if self.cradle.address:
             process.unmap(self.cradle.address, PAGE)
             self.cradle.address = 0
@@ -246,10 +245,9 @@ class Doorbell:
 
 
 def _memfd() -> int:
-    flags = getattr(os, "MFD_CLOEXEC", 0) | getattr(os, "MFD_ALLOW_SEALING", 0)
     for more in (_NO_EXEC_SEAL, 0):
         try:
-            fd = os.memfd_create("board", flags | more)
+            fd = os.memfd_create("board", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | more)
         except (AttributeError, OSError):
             continue  # a kernel that does not know the flag, or has no memfd at all
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)

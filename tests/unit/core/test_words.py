@@ -1,6 +1,6 @@
 """What the pool says is what a person reads in the log: each text whole, with its numbers."""
 
-from ghostd.core.actions import Announce, Bury, Halt, Kill, News, Reason, Spawn
+from ghostd.core.actions import Announce, Ask, Bury, Halt, Kill, News, Reason, Rouse, Spawn
 from ghostd.core.events import Event, ReloadAsked
 from ghostd.core.phases import SpiritId
 from ghostd.core.policy import Policy
@@ -44,6 +44,23 @@ def test_a_failed_reload_tells_of_the_spirit_that_failed_and_which_generation_go
     how = f"spirit 2 (seat 1) died early: it ended ({FAILED}) before it was ready"
     detail = f"{how}: generation 2 is given up, generation 1 goes on"
     assert said(made, [exited(2, 10.5, FAILED)], 10.5) == [Announce(News.RELOAD_FAILED, Reason.RELOAD_FAILED, detail)]
+
+
+def test_one_that_does_not_get_ready_is_told_with_the_time_that_it_had() -> None:
+    made = whole(1, spare=1, boot_timeout=20.0)
+    made.handle([ReloadAsked(10.0)], 10.0)
+    made.handle([forked(2, 10.0)], 10.0)
+    how = "spirit 2 (seat 1) died early: it was not ready after 20.0 s"
+    detail = f"{how}: generation 2 is given up, generation 1 goes on"
+    assert said(made, [read(30.0, {1: 30.0})], 30.0) == [Announce(News.RELOAD_FAILED, Reason.RELOAD_FAILED, detail)]
+
+
+def test_a_silent_one_is_roused_with_the_time_since_its_last_beat() -> None:
+    made = whole(1, spare=0)
+    for now in (27.0, 54.0):
+        made.handle([read(now, {1: 10.0})], now)
+    roused = [order for order in made.handle([read(65.0, {1: 10.0})], 65.0) if isinstance(order, Rouse)]
+    assert [(order.spirit, order.reason, order.silence) for order in roused] == [(1, Reason.SILENT, 55.0)]
 
 
 def test_an_early_death_is_told_when_its_replacement_has_to_wait_and_not_before() -> None:
@@ -104,6 +121,16 @@ def test_two_that_are_worn_at_once_are_replaced_one_after_the_other_whatever_roo
     orders = made.handle([worn(1, 10.0), worn(2, 10.0)], 10.0) + made.handle([], 10.5)
     assert of(Spawn, orders) == [3]
     assert news(settle(made, orders, 11.0)) == []
+
+
+def test_the_second_that_is_worn_waits_until_the_first_has_gone() -> None:
+    made = whole(2, spare=2)
+    assert of(Spawn, made.handle([worn(1, 10.0)], 10.0)) == [3]
+    made.handle([forked(3, 10.0)], 10.0)
+    orders = made.handle([worn(2, 10.5), readied(3, 10.5)], 10.5)
+    assert (of(Ask, orders), of(Spawn, orders)) == ([1], [])
+    made.handle([left(1, 11.0)], 11.0)
+    assert of(Spawn, made.handle([exited(1, 11.5)], 11.5)) == [4]
 
 
 def test_the_numbers_that_follow_from_others() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ghostd.linux import process
+from ghostd.linux import fds, process
 from ghostd.linux.board import _CHUNK, _TEXT, MOST_SEATS, Board, Page
 from ghostd.linux.page import BEAT, BUSY_UNTIL, IN_FLIGHT, PAGE, SERVED, STATE, TEXT_BYTES, WORDS
 from tests.support import needs_tool
@@ -211,22 +211,34 @@ def test_a_closed_board_has_given_back_every_map_and_its_descriptor(use_memfd: b
 
 
 def test_a_board_can_be_the_first_descriptor_of_all() -> None:
-    def work() -> tuple[int, bool, float]:
-        os.close(0)
-        board = Board()
-        fd = board.fileno()
-        board.prepare(_CHUNK)
-        in_child(lambda: _beat(board, _CHUNK, 3.0))
-        found = board.read_cell(_CHUNK)[BEAT]
-        board.close()
-        return fd, is_open(0), found
+    def work() -> tuple[int, bool, float, bool]:
+        def newborn() -> bool:
+            _beat(one, _CHUNK, 3.0)
+            return any(is_mapped(address) for address in one._addresses)
 
-    assert in_child(work) == (0, False, 3.0)
+        os.close(0)
+        one = Board()
+        fd = one.fileno()
+        one.prepare(_CHUNK)
+        sees_others, beat = in_child(newborn), one.read_cell(_CHUNK)[BEAT]
+        one.close()
+        return fd, sees_others, beat, is_open(0)
+
+    assert in_child(work) == (0, False, 3.0, False)
 
 
 def _beat(board: Board, seat: int, moment: float) -> None:
     board.adopt(seat)
     board.cradle.moments[BEAT] = moment
+
+
+def test_a_nameless_board_has_no_descriptor() -> None:
+    before = fds.census()
+    board = Board(use_memfd=False)
+    board.prepare(0)
+    assert board.fileno() == -1
+    assert fds.census() == before
+    board.close()
 
 
 def test_without_any_memfd_the_memory_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:

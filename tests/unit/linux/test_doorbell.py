@@ -1,8 +1,11 @@
 """The doorbell: who rings is heard, whoever is there or not, and nobody ever waits for it."""
 
+import fcntl
 import os
 import select
 import signal
+import termios
+from array import array
 from collections.abc import Iterator
 
 import pytest
@@ -103,6 +106,14 @@ def test_a_spirit_that_is_killed_at_any_moment_leaves_the_bell_working(bell: Doo
             os.waitpid(pid, 0)
         bell.drain()
         assert not is_ringing(bell)
+
+
+def test_a_ring_is_one_byte_however_it_is_read(bell: Doorbell) -> None:
+    waiting = array("i", [0])
+    for rings in (1, 2, 3):
+        bell.ringing()()
+        fcntl.ioctl(bell.fileno(), termios.FIONREAD, waiting)
+        assert waiting[0] == rings
 
 
 # ── its ends ──
