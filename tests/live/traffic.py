@@ -86,7 +86,11 @@ class Traffic:
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
-        self.wait_answers(10)
+        try:
+            self.wait_answers(10)
+        except BaseException:
+            self.__exit__(None, None, None)  # else they ask for ever, and this process never ends
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
