@@ -181,7 +181,7 @@ def test_what_waits_at_a_socket_of_somebody_else_is_left_to_whoever_listens_ther
 def test_what_is_in_hand_is_finished_and_what_takes_too_long_is_cut_and_told(
     stage: Stage, dial: Dial, kind: str
 ) -> None:
-    subject, address = run(stage, kind, graceful_timeout=1.0)
+    subject, address = run(stage, kind, graceful_timeout=2.0)
     short, idle = dial(address), dial(address)
     idle.sendall(b"hello\n")
     assert idle.recv(100)
@@ -196,7 +196,7 @@ def test_what_is_in_hand_is_finished_and_what_takes_too_long_is_cut_and_told(
     assert 0.5 < moment() - at < AT_ONCE
     (line,) = subject.logged(r"\[warn\] Cut")
     told = re.search(r"Cut 1 connection in hand, (\S+) s after the spirit was asked to leave", line)
-    assert told and 0.9 <= float(told[1]) < AT_ONCE, line
+    assert told and 1.8 <= float(told[1]) < AT_ONCE, line
 
 
 WAITS = """\
