@@ -94,7 +94,7 @@ SAID: Final = {
 _OWN: Final = {"subject.pid", "subject.pid.lock", "subject.pid.ready", "x.sock", "x.sock.lock"}
 MAY_STAY: Final = {"unlink": _OWN, "newfstatat": _OWN, "fstat": _OWN, "fcntl": {"subject.pid.lock", "x.sock.lock"}}
 
-PATIENCE: Final = 8.0  # seconds until the pool must be whole, or the manager gone, after the fault
+PATIENCE: Final = 30.0  # seconds until the pool must be whole, or the manager gone, after the fault
 WHILE: Final = 0.6  # seconds that a scenario is given while a fault lasts for ever
 
 

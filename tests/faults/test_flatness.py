@@ -14,6 +14,7 @@ LIVES = 10_000 if LONG else 1_500
 RELOADS = 200 if LONG else 20
 
 
+@pytest.mark.timeout(300)  # a slow machine may take its time for each life
 def test_many_lives_and_reloads_leave_descriptors_threads_and_memory_as_they_were(stage: Stage) -> None:
     subject = begin(stage)
     before = held(subject)

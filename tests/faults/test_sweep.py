@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.live, needs_tool("strace"), needs_root]
 SLICE: Final = 6  # faults of each scenario
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_failing_call_leaves_a_whole_pool_or_an_honest_end(scenario: str) -> None:
     seed = seed_of_commit()

@@ -43,6 +43,7 @@ class Nemesis(threading.Thread):
         self._rounds = plan(seed, ghost.name)
         self._cannot = cannot
         self._over = threading.Event()
+        self.kinds: set[str] = set()  # what has been struck and is over
 
     def stop(self) -> None:
         """End with the round that is being played."""
@@ -74,6 +75,7 @@ class Nemesis(threading.Thread):
         for one in done:
             fact = Fault(self._ghost.name, one.planned.kind, one.at, one.until, whole, one.pids)
             self._history.add(fact)
+            self.kinds.add(fact.kind)
 
     def _strike(self, planned: Planned) -> _Struck:
         strike = STRIKES[planned.kind](self._field, self._ghost, planned.pick)

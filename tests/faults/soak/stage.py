@@ -13,7 +13,7 @@ import struct
 import subprocess
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,8 @@ CONTROLLERS: Final = {
     "memory": "memory limit",
     "pids": "process limit",
 }
+KINDS_LEAST: Final = 10  # a slow machine goes on until so many have been struck,
+SLOW: Final = 3.0  # for so many times its minutes more at most
 LIBRARY: Final = next(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"), None)
 JOBS_LIMIT: Final = 60.0  # seconds in which what was given must be done, once nobody strikes any more
 
@@ -83,6 +85,8 @@ def _play(minutes: float, seed: int, ghosts: list[Ghost], crowd: Crowd, course: 
         nemesis.start()
     try:
         threading.Event().wait(minutes * 60)
+        with suppress(AssertionError):  # what was not struck even then the history tells
+            wait_until(lambda: len(set().union(*(one.kinds for one in nemeses))) >= KINDS_LEAST, SLOW * minutes * 60)
     finally:
         for nemesis in nemeses:
             nemesis.stop()
@@ -100,7 +104,7 @@ def _end(ghosts: list[Ghost], history: History) -> None:
             history.add(Left(f"{ghost.pidfile.name} is still there"))
         ghost.stop_reading()
     try:
-        wait_until(lambda: not reap_zombies(set()), 2.0)
+        wait_until(lambda: not reap_zombies(set()))
     except AssertionError:
         left = children_of(os.getpid())
         history.add(Left(f"processes have outlived the stop: {left}"))
