@@ -1,22 +1,25 @@
-"""The virtual world is honest: the same history on real processes comes to the same orders.
+"""The virtual world is honest: the same history on real processes comes to the same orders, and to the same answers.
 
 A history is drawn from a seed: what an operator and bad luck do to a pool, one thing after the other, each when the
 last one has come to its end. It is played in the virtual kernel first; what the pool ordered there, step by step, is
 what a real manager has to order for real processes.
 
 Rule: what a real machine decides by its timing (which of two spirits is ready first, and so who gets which seat) is not
-compared; what is ordered, how often, for what reason and of which generation is.
+compared; what is ordered, how often, for what reason and of which generation is. Nor is it compared who takes which
+request: the hands of all spirits are full when something happens, so how many are answered and dropped is no luck.
 """
 
 import inspect
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -27,8 +30,10 @@ from ghostd.core.policy import Policy
 from ghostd.core.pool import Pool
 from ghostd.testing.kernel import Kernel
 from ghostd.testing.manager import Manager
-from ghostd.testing.spirits import Habits, Spirit
+from ghostd.testing.requests import AT_ONCE, Listener, Server
+from ghostd.testing.spirits import Habits
 from tests.live.harness import Stage, Subject
+from tests.live.listening import connect, listening_on
 
 pytestmark = pytest.mark.live
 
@@ -36,7 +41,7 @@ STEPS: Final = 8  # of a history, and a stop
 OBEDIENT: Final = Habits(boot=0.02, period=0.1, finish=0.01)
 
 # A ghost whose pool is as it is, and tells what it orders.
-BODY: Final = """\
+TELLING: Final = """\
 from ghostd.core.actions import Action, Announce, News
 from ghostd.core.pool import Pool
 
@@ -51,12 +56,24 @@ def handle(self, events, now):
     return orders
 
 Pool.handle = handle
-
+"""
+BODY: Final = f"""{TELLING}
 class Subject(Prefork):
     def spirit(self):
         note("begin", self.seat, self.generation)
         while self.tick():
             time.sleep(0.005)
+"""
+SERVING: Final = f"""{TELLING}
+class Subject(Prefork):
+    def spirit(self):
+        note("begin", self.seat, self.generation)
+        return super().spirit()
+
+    async def connection(self, reader, writer):
+        writer.write(b"begun")
+        await reader.read()
+        writer.write(b" done")
 """
 
 
@@ -113,6 +130,8 @@ class Virtual:
         self.kernel = Kernel(1000.0)
         self.manager = Manager(policy, self.kernel, Random(0), self._pool)
         self.manager.make_spirit = self._spirit
+        self.listener = Listener(self.kernel, self.manager, Random(0))
+        self.listener.close()  # clients come when they are told to
 
     def _pool(self, policy: Policy, now: float) -> Pool:
         orders = self.orders
@@ -125,8 +144,8 @@ class Virtual:
 
         return Telling(policy, now)
 
-    def _spirit(self, spirit: SpiritId, _generation: Generation) -> Spirit:
-        return Spirit(spirit, OBEDIENT, self.kernel, self.manager.random, self.manager.ring)
+    def _spirit(self, spirit: SpiritId, _generation: Generation) -> Server:
+        return Server(spirit, OBEDIENT, self.kernel, self.manager.random, self.manager.ring, self.listener)
 
     def settle(self, seconds: float = 10.0) -> Counter[str]:
         """Let time pass: what was ordered."""
@@ -140,6 +159,19 @@ class Virtual:
         kernel.now = max(kernel.now, until)
         found, self.orders[:] = Counter(self.orders), []
         return found
+
+    def fill(self) -> int:
+        """So many clients come that all spirits have their hands full: how many."""
+        count = AT_ONCE * len(self.seats())
+        for _ in range(count):
+            self.listener.connect(takes=1.0)
+        assert not self.settle(0.5), "nobody orders anything for it"
+        assert not self.listener.queue
+        return count
+
+    def answered(self) -> tuple[int, int]:
+        """How many were answered and dropped so far."""
+        return self.listener.served, self.listener.dropped
 
     def seats(self) -> dict[int, int]:
         """The generation in each seat."""
@@ -159,6 +191,7 @@ class Virtual:
                 views = self.manager.pool.snapshot(now).spirits
                 if views:
                     spirit = self.manager.spirits[views[step.seat % len(views)].spirit]
+                    spirit.struck = step.deed is Deed.KILL
                     self.kernel.send(spirit, SIGNALS[step.deed])
 
 
@@ -178,27 +211,82 @@ def do_for_real(subject: Subject, step: Step) -> None:
         subject.send(SIGNALS[step.deed])
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
-def test_the_same_history_on_real_processes_comes_to_the_same_orders(stage: Stage, seed: int) -> None:
-    policy, steps = drawn(seed)
-    virtual = Virtual(policy)
-    options = {name: getattr(policy, name) for name in ("spirits", "spare", "heartbeat_timeout", "young")}
-    subject = stage.run(BODY.replace("TOLD", inspect.getsource(told)), **options)
-    count = 0
-    for step in (None, *steps):
-        if step is not None:
-            virtual.do(step)
-            do_for_real(subject, step)
+def begin(stage: Stage, body: str, policy: Policy, **more: Any) -> Subject:  # noqa: ANN401  options
+    """Run a ghost with this policy, which tells what its pool orders."""
+    options: dict[str, Any] = {
+        name: getattr(policy, name) for name in ("spirits", "spare", "heartbeat_timeout", "young")
+    }
+    return stage.run(body.replace("TOLD", inspect.getsource(told)), **options, **more)
+
+
+class Comparison:
+    """What both have done, step by step."""
+
+    def __init__(self, virtual: Virtual, subject: Subject) -> None:
+        self.virtual = virtual
+        self.subject = subject
+        self._count = 0
+
+    def do(self, step: Step) -> None:
+        """Let it happen to both."""
+        self.virtual.do(step)
+        do_for_real(self.subject, step)
+
+    def check(self, step: Step | None) -> None:
+        """Both have ordered the same since, and have the same spirits."""
+        virtual, subject = self.virtual, self.subject
         expected = virtual.settle()
-        notes = subject.wait_notes("order", count + expected.total())
-        done = Counter(note.more[0] for note in notes[count:])
+        notes = subject.wait_notes("order", self._count + expected.total())
+        done = Counter(note.more[0] for note in notes[self._count :])
         assert done == expected, f"{step}: {subject.report()}"
-        count = len(notes)
+        self._count = len(notes)
         generations = sorted(virtual.seats().values())
         if step is None or step.deed is not Deed.STOP:
             subject.wait_notes("begin", sum(word.startswith("Spawn") for word in all_words(subject)))
             assert sorted(generation for _, generation in living(subject).values()) == generations, step
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_the_same_history_on_real_processes_comes_to_the_same_orders(stage: Stage, seed: int) -> None:
+    policy, steps = drawn(seed)
+    both = Comparison(Virtual(policy), begin(stage, BODY, policy))
+    both.check(None)
+    for step in steps:
+        both.do(step)
+        both.check(step)
+    assert both.subject.wait_end() == 0
+
+
+@pytest.mark.parametrize("seed", range(11, 15))
+def test_the_same_history_under_requests_comes_to_the_same_answers(stage: Stage, seed: int) -> None:
+    policy, steps = drawn(seed)
+    virtual, subject = Virtual(policy), begin(stage, SERVING, policy, listen="127.0.0.1:0", connections=AT_ONCE)
+    both = Comparison(virtual, subject)
+    (address,) = listening_on(subject)
+    answered = dropped = hit = 0
+    both.check(None)
+    for step in steps:
+        with ExitStack() as closing:
+            crowd = [closing.enter_context(connect(address)) for _ in range(virtual.fill())]
+            assert [one.recv(5) for one in crowd] == [b"begun"] * len(crowd)
+            both.do(step)
+            hit += step.deed is Deed.KILL and bool(crowd)
+            for one in crowd:
+                is_done = is_answered(one)
+                answered, dropped = answered + is_done, dropped + (not is_done)
+        both.check(step)
+        assert (answered, dropped) == virtual.answered(), step
+    assert dropped == AT_ONCE * hit
     assert subject.wait_end() == 0
+
+
+def is_answered(client: socket.socket) -> bool:
+    """Whether a client who has asked all is answered."""
+    try:
+        client.shutdown(socket.SHUT_WR)
+        return client.recv(5) == b" done"
+    except OSError:  # whoever had it in hand was killed
+        return False
 
 
 def all_words(subject: Subject) -> list[str]:
