@@ -53,6 +53,21 @@ def deadline(limit: float, what: str = "the block") -> Iterator[None]:
     assert took <= limit, f"{what} took {took:.3f} s, at most {limit:g} s are allowed"
 
 
+# ── looking at descriptors and files ──
+def is_open(fd: int) -> bool:
+    """This process has such a descriptor."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def left_in(path: Path) -> list[str]:
+    """The names in the folder of a file, sorted."""
+    return sorted(one.name for one in path.parent.iterdir())
+
+
 # ── looking at processes (by /proc, and not by the code under test) ──
 def stat_of(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the third on (state, ppid, ...); None when there is no such process."""

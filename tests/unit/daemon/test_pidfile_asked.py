@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,28 +11,10 @@ from ghostd.daemon.lock import GhostLock
 from ghostd.daemon.pidfile import FilePid
 from ghostd.errors import DeniedError, SystemFault, UserError
 from ghostd.linux import fds
-from tests.support import deadline, needs_root
+from tests.support import deadline, left_in, needs_root
 from tests.unit.linux.forks import Gate, child, in_child, pause
 
 NOBODY = 65534
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ghost.pid"
-
-
-@pytest.fixture
-def starter(path: Path) -> Iterator[FilePid]:
-    """One that may start the ghost, and has not become the manager."""
-    one = FilePid(path)
-    assert one.acquire()
-    yield one
-    one.release()
-
-
-def left_in(path: Path) -> list[str]:
-    return sorted(one.name for one in path.parent.iterdir())
 
 
 def become_nobody(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,25 +9,7 @@ import pytest
 from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import READY_ENDING
 from ghostd.errors import DeniedError, GhostdError
-from tests.support import deadline
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ghost.pid"
-
-
-@pytest.fixture
-def starter(path: Path) -> Iterator[FilePid]:
-    """One that may start the ghost, and has not become the manager."""
-    one = FilePid(path)
-    assert one.acquire()
-    yield one
-    one.release()
-
-
-def left_in(path: Path) -> list[str]:
-    return sorted(one.name for one in path.parent.iterdir())
+from tests.support import deadline, left_in
 
 
 # ── a start that fails ──

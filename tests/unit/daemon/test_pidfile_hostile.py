@@ -22,11 +22,6 @@ from tests.unit.linux.forks import in_child
 NOBODY = 65534
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ghost.pid"
-
-
 def become_nobody() -> None:
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)

@@ -12,17 +12,8 @@ from ghostd.daemon.pidfile import FilePid
 from ghostd.daemon.ready import ReadyFile
 from ghostd.daemon.upkeep import Upkeep
 from ghostd.errors import DeniedError
-from tests.support import needs_root
+from tests.support import left_in, needs_root
 from tests.unit.linux.forks import Gate, child, in_child, pause
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ghost.pid"
-
-
-def left_in(path: Path) -> list[str]:
-    return sorted(one.name for one in path.parent.iterdir())
 
 
 def started(path: Path) -> FilePid:

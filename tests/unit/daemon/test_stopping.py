@@ -21,11 +21,6 @@ FREEZER = Path("/sys/fs/cgroup/freezer")
 Work = Callable[[], object]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ghost.pid"
-
-
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "_TERM_LIMIT", 0.2)

@@ -17,7 +17,7 @@ import pytest
 from ghostd.linux import fds, process
 from ghostd.linux.board import _CHUNK, _TEXT, MOST_SEATS, Board, Page
 from ghostd.linux.page import BEAT, BUSY_UNTIL, IN_FLIGHT, PAGE, SERVED, STATE, TEXT_BYTES, WORDS
-from tests.support import needs_tool
+from tests.support import is_open, needs_tool
 from tests.unit.linux.forks import in_child
 
 EDGES = [0, 1, _CHUNK - 1, _CHUNK, 2 * _CHUNK - 1, 2 * _CHUNK]  # of the parts that are mapped at once
@@ -44,14 +44,6 @@ def is_mapped(address: int) -> bool:
     with open("/proc/self/maps", encoding="utf-8") as maps:
         ranges = [line.split()[0].split("-") for line in maps]
     return any(int(begin, 16) <= address < int(end, 16) for begin, end in ranges)
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 # ── where each word lies ──

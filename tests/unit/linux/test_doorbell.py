@@ -12,7 +12,7 @@ import pytest
 
 from ghostd.linux import fds
 from ghostd.linux.board import Doorbell
-from tests.support import deadline, wait_until
+from tests.support import deadline, is_open, wait_until
 from tests.unit.linux.forks import Gate, child, in_child, pause
 
 
@@ -117,14 +117,6 @@ def test_a_ring_is_one_byte_however_it_is_read(bell: Doorbell) -> None:
 
 
 # ── its ends ──
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
 def test_a_closed_bell_has_no_ends_and_closes_none_of_another(bell: Doorbell) -> None:
     ends = bell.fileno(), bell.ring_fileno()
     bell.close()

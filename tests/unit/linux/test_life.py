@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ghostd.linux import fds
 from ghostd.linux.life import LifePipe
-from tests.support import is_alive, needs_root, wait_gone
+from tests.support import is_alive, is_open, needs_root, wait_gone
 from tests.unit.linux.forks import Gate, child, in_child, pause, wait_exited
 
 
@@ -115,24 +115,16 @@ def test_without_proc_there_is_no_life_pipe_and_no_error(tmp_path: Path) -> None
         signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
         pipe = LifePipe(signal.SIGUSR1)
         _lay(pipe)
-        before = [fd for fd in range(200) if _is_open(fd)]
+        before = [fd for fd in range(200) if is_open(fd)]
         os.chroot(tmp_path)
         _lay(pipe)
         pipe.following()(os.getpid())
         os.close(pipe._writer)
         assert not heard
         assert os.read(pipe.end, 1) == b""
-        return [fd for fd in range(200) if _is_open(fd)] == [fd for fd in before if fd != pipe._writer]
+        return [fd for fd in range(200) if is_open(fd)] == [fd for fd in before if fd != pipe._writer]
 
     assert in_child(work)
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def test_a_pipe_that_is_closed_leaves_nothing() -> None:
