@@ -57,6 +57,21 @@ def test_a_connection_that_stays_idle_is_closed_after_the_grace(stage: Stage, ki
         wait_closed(fresh)
         assert time.monotonic() - begun >= 0.3
     assert web.subject.wait_end() == 0
+    assert not web.subject.logged(r"Traceback")
+
+
+@each("uvicorn asgi", "hypercorn asgi", "waitress wsgi", "cheroot wsgi")  # granian closes the idle last
+def test_what_is_in_hand_outlives_the_idle_that_are_closed(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, spirits=1, keepalive_grace=0.1)
+    with web.connected() as idle, web.connected() as sock:
+        get(idle)
+        begin(web, sock, "/held")
+        web.subject.send(signal.SIGTERM)
+        wait_closed(idle)
+        (stage.place / "seen.go").touch()
+        assert answer(sock).endswith(b"hello")
+    assert web.subject.wait_end() == 0
+    assert not web.subject.logged(r"Traceback")
 
 
 @each(*ALL)

@@ -1,35 +1,35 @@
-"""waitress inside a spirit: its channels and threads, with accepting, beats and leaving done here.
+"""waitress inside a spirit: its channels, parser and tasks, with accepting, threads, beats and leaving done here.
 
-Its loop runs in a thread of its own; the spirit's main thread takes connections and gives each a channel there.
+The spirit's main thread takes connections and beats. Whichever thread finds a request on one reads and answers it: no
+loop stands between, which would have to look at every connection and hand each request to a thread and back.
 """
 
 from __future__ import annotations
 
-import logging
 import socket
+import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ThreadedTaskDispatcher, WSGITask
+from waitress.task import WSGITask
 
 from ghostd.linux import peek
-from ghostd.serve import logs, wsgi
+from ghostd.serve import crew, logs, wsgi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ghostd.serve.job import Job
 
-_TURN = 1.0  # seconds that its loop sleeps at most; whatever has to wake it pulls its trigger
+_ONE_WRITE: Final = 1 << 16  # bytes of a body's beginning that go out together with the head, at most
 
 # Options of waitress that ghostd decides itself, and what says so.
 _TAKEN: Final = {
-    "asyncore_loop_timeout": "nothing: its loop is woken for whatever there is to do",
+    "asyncore_loop_timeout": "nothing: its threads are woken for whatever there is to do",
     "asyncore_use_poll": "nothing: it does",
     "backlog": "the option backlog",
     "connection_limit": "the option connections",
@@ -42,10 +42,12 @@ _TAKEN: Final = {
 def serve(job: Job) -> None:
     """Serve until the spirit is asked to leave, and leave."""
     logs.send_to(job.voice.log, "waitress")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a line for each request that waits for a thread
     hall = _Hall(job)
-    wsgi.run_apart("waitress", hall.loop)
-    wsgi.attend(job, hall.pulse, hall)
+    hall.crew.start()
+    try:
+        wsgi.attend(job, hall.pulse, hall)
+    finally:
+        hall.crew.end()
 
 
 def known() -> Mapping[str, object]:
@@ -64,37 +66,27 @@ def try_out(options: Mapping[str, Any]) -> None:
 
 
 class _Hall:
-    """All connections of the spirit, in one loop."""
+    """All connections of the spirit, and the threads that answer them."""
 
     def __init__(self, job: Job) -> None:
-        self._adjustments = Adjustments(**job.options)
-        self.pulse = wsgi.Pulse(job.voice, self._adjustments.threads)
+        self._adjustments = adjustments = Adjustments(**job.options)
+        self.pulse = wsgi.Pulse(job.voice, adjustments.threads)
+        self.crew = crew.Crew(
+            "waitress", adjustments.threads, self._stir, self._look, nap=float(adjustments.cleanup_interval)
+        )
         self._map: dict[int, Any] = {}
         self._idle = wsgi.Idle(job.grace)
-        self._forgotten = wsgi.Idle(self._adjustments.channel_timeout)
-        self._leaves: list[bool] = []  # not empty: every answer says Connection: close
-        make: Any = _channel_class(self.pulse, self._leaves)
-        self._channel = partial(make, map=self._map)
-        dispatcher = ThreadedTaskDispatcher()
-        dispatcher.set_thread_count(self._adjustments.threads)
-        self._servers = {wsgi.place(sock): self._server(job.app, sock, dispatcher) for sock in job.sockets}
+        self.leaves = False  # every answer says Connection: close
+        self._servers = {wsgi.place(sock): self._server(job.app, sock) for sock in job.sockets}
         self._first = next(iter(self._servers.values()))
-
-    def loop(self) -> None:
-        """The loop of waitress, for ever."""
-        cleaned = time.monotonic()
-        while True:
-            wasyncore.poll2(_TURN, self._map)
-            if time.monotonic() - cleaned >= self._adjustments.cleanup_interval:
-                cleaned = time.monotonic()
-                self._close(self._forgotten, cleaned)
+        self._look_due = time.monotonic() + adjustments.cleanup_interval
 
     def admit(self, sock: socket.socket, address: object) -> None:
         """Give the connection a channel."""
         server = self._servers.get(wsgi.place(sock), self._first)
         server.set_socket_options(sock)
-        self._channel(server, sock, server.fix_addr(address), self._adjustments)
-        server.pull_trigger()
+        _Channel(server, sock, server.fix_addr(address), self._adjustments, map=self._map)
+        self.crew.watch(sock.fileno(), crew.IN)
 
     def count(self) -> int:
         """How many connections are in hand."""
@@ -102,59 +94,154 @@ class _Hall:
 
     def say_close(self) -> None:
         """From now on each answer says Connection: close."""
-        self._leaves.append(True)
+        self.leaves = True
 
     def usher(self, now: float) -> int:
         """Close what has been idle for as long as it may; how many connections are left."""
-        left = self._close(self._idle, now)
-        self._first.pull_trigger()
-        return left
+        channels = self._channels()
+        for channel in channels:
+            is_idle = not channel.requests and channel.request is None and not channel.total_outbufs_len
+            if self._idle.is_over(channel, now, is_idle=is_idle):
+                channel.dismiss()
+        return len(channels)
 
     def cut(self) -> None:
         """Close what is left."""
         for channel in self._channels():
-            channel.will_close = True
-        self._first.pull_trigger()
+            channel.dismiss(unless_heard=False)
 
-    def _close(self, idle: wsgi.Idle, now: float) -> int:
-        channels = self._channels()
-        for channel in channels:
-            is_idle = not channel.requests and channel.request is None and not channel.total_outbufs_len
-            if idle.is_over(channel, now, is_idle=is_idle) and channel.connected and not peek.unread(channel.fileno()):
-                channel.will_close = True
-        return len(channels)
+    def _stir(self, fd: int, events: int) -> None:
+        """Read and write what there is on this connection."""
+        channel = self._map.get(fd)
+        if channel is not None:
+            channel.stir(events)
+        if time.monotonic() >= self._look_due:
+            self._look()
 
-    def _channels(self) -> list[HTTPChannel]:
+    def _look(self) -> None:
+        """Close whatever has been idle for longer than waitress keeps it."""
+        now = time.monotonic()
+        if now >= self._look_due:
+            self._look_due = now + self._adjustments.cleanup_interval
+            oldest = time.time() - self._adjustments.channel_timeout
+            for channel in self._channels():
+                if not channel.requests and channel.last_activity < oldest:
+                    channel.dismiss()
+
+    def _channels(self) -> list[Any]:
         return [channel for server in self._servers.values() for channel in list(server.active_channels.values())]
 
-    def _server(self, app: Any, sock: socket.socket, dispatcher: ThreadedTaskDispatcher) -> Any:  # noqa: ANN401
-        """What waitress knows a listener as; it does not accept, and is not in the loop."""
+    def _server(self, app: Any, sock: socket.socket) -> Any:  # noqa: ANN401
+        """What waitress knows a listener as; it does not accept, and is not watched."""
         kind = UnixWSGIServer if sock.family == socket.AF_UNIX else TcpWSGIServer
         server = kind(
-            app, map=self._map, _start=False, _sock=sock, dispatcher=dispatcher, adj=self._adjustments,
+            app, map={}, _start=False, _sock=sock, dispatcher=self.crew, adj=self._adjustments,
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()), bind_socket=False,
         )  # fmt: skip
-        del self._map[sock.fileno()]
+        server.hall = self
+        server.add_task = lambda channel: self.crew.ask(channel.service)
+        server.pull_trigger = _here.pull
         return server
 
 
-def _channel_class(pulse: wsgi.Pulse, leaves: list[bool]) -> type[HTTPChannel]:
-    """Channels whose requests are counted, and that are closed after the next answer once the spirit leaves."""
+class _Here(threading.local):
+    """The channel whose request this thread answers: waitress wakes its loop, and does not say for whom."""
 
-    class Task(WSGITask):  # type: ignore[misc]
-        def service(self) -> None:
-            pulse.begin()
-            try:
-                super().service()
-            finally:
-                pulse.end()
+    channel: Any = None
 
-        def build_response_header(self) -> bytes:
-            if leaves:
-                self.set_close_on_finish()
-            return bytes(super().build_response_header())
+    def pull(self) -> None:
+        """Something of it is to be written or read."""
+        self.channel.watch_again()
 
-    class Channel(HTTPChannel):  # type: ignore[misc]
-        task_class = Task
 
-    return Channel
+_here = _Here()
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    """A request: it is counted, and its connection closed after the answer once the spirit leaves."""
+
+    def service(self) -> None:
+        pulse = self.channel.server.hall.pulse
+        pulse.begin()
+        try:
+            super().service()
+            self.channel.flush_head()
+        finally:
+            pulse.end()
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.hall.leaves:
+            self.set_close_on_finish()
+        self.channel.is_head_next = True
+        return bytes(super().build_response_header())
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection: whichever thread it concerns reads, answers and writes, and says what to watch it for next."""
+
+    task_class = _Task
+    is_head_next = False  # what is written next is the head of an answer
+    head = b""  # written, and not sent: it goes out together with the beginning of the body
+
+    def __init__(self, *told: Any, **named: Any) -> None:  # noqa: ANN401
+        self._turn = threading.RLock()  # one thread at a time reads, sends, and says what to watch it for
+        super().__init__(*told, **named)
+
+    def stir(self, events: int) -> None:
+        """Read and write what there is."""
+        with self._turn:
+            wasyncore.readwrite(self, events)
+            self.watch_again()
+
+    def watch_again(self) -> None:
+        """Have it watched for what it waits for now."""
+        with self._turn:
+            events = (crew.IN if self.readable() else 0) | (crew.OUT if self.writable() else 0)
+            if events and self._fileno is not None:
+                self.server.hall.crew.again(self._fileno, events)
+
+    def dismiss(self, *, unless_heard: bool = True) -> None:
+        """Close it, unless there is something unread."""
+        with self._turn:
+            if self._fileno is not None and not (unless_heard and peek.unread(self._fileno)):
+                self.will_close = True
+                self.watch_again()
+
+    def service(self) -> None:
+        _here.channel = self
+        super().service()
+
+    def handle_read(self) -> None:
+        try:
+            data = self.recv(self.adj.recv_bytes)
+        except BlockingIOError:  # another thread was quicker
+            return
+        except OSError:
+            if self.adj.log_socket_errors:
+                self.logger.exception("Socket error")
+            self.handle_close()
+            return
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
+        else:
+            self.connected = False
+
+    def handle_close(self) -> None:
+        with self._turn:
+            super().handle_close()
+
+    def write_soon(self, data: Any) -> int:  # noqa: ANN401  bytes, or a file
+        if self.is_head_next:
+            self.is_head_next, self.head = False, data
+            return len(data)
+        if self.head and isinstance(data, bytes) and len(data) <= _ONE_WRITE:
+            data, self.head = self.head + data, b""
+        self.flush_head()
+        return int(super().write_soon(data))
+
+    def flush_head(self) -> None:
+        """Send the head of an answer whose body does not begin in the same write."""
+        if self.head:
+            head, self.head = self.head, b""
+            super().write_soon(head)
