@@ -8,36 +8,68 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from bench.report import Figure, Spread
+from bench.report import Figure, Spread, compared
 from bench.serve.losses import Run, reload
-from bench.serve.servers import OURS, PEERS, How
+from bench.serve.servers import BARE, OURS, How, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.harness import Bench
+    from bench.serve.servers import Server
 
 RATE = 1000.0
 PACE = 0.9  # seconds from one to the next, at least
 FORMS = tuple(product((False, True), (True, False)))  # unix, keep-alive
 DEFAULTS = OURS[:3]  # ASGI, WSGI, stream
-PEERS_RELOADED = 10
+GENTLE = 200.0  # requests a second, at which ours stand beside the peers
+RELOADED = 10
 SLOW = {"granian": 2}  # 14 s for each
+KEEP_NONE = ("unicorn", "gunicorn/sync")
+MOST = 2.0  # times what the bare manager takes, which loads as much in its children
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """Reload all that can be reloaded; the default servers a hundred times in each form, others less often."""
-    forms = bench.pick(FORMS[:1], FORMS)
-    runs = [Run(one, How(is_unix=unix), keep) for one in DEFAULTS for unix, keep in forms]
+    """Reload the default servers a hundred times in each form; then all, more gently, ours beside the peers."""
+    if not bench.servers:
+        yield from _often(bench)
+    quick = (*(one.name for one in DEFAULTS), "unicorn", "gunicorn/uvicorn")
+    for one in chosen(bench, quick):
+        if one.reloads:
+            yield from _gently(bench, one)
+    for ours, bare in zip(DEFAULTS, BARE, strict=True):
+        if not bench.servers or ours.name in bench.servers:
+            yield _time(bench, ours, bare)
+
+
+def _often(bench: Bench) -> Iterator[Figure]:
+    runs = [Run(one, How(is_unix=unix), keep) for one in DEFAULTS for unix, keep in bench.pick(FORMS[:1], FORMS)]
     for run in runs:
         count = bench.pick(5, 100)
-        yield run.under_load(bench.pick(200.0, RATE), reload(count, bench.pick(0.0, PACE))).figure(f"{count} reloads")
+        run.under_load(bench.pick(GENTLE, RATE), reload(count, bench.pick(0.0, PACE)))
+        yield run.figure(f"{count} reloads")
     total = sum(run.outcome.answered for run in runs)
     yield Figure(name="requests in all of these", unit="", measured=Spread.of([total]))
-    others = [one for one in (*OURS[3:], *PEERS) if one.reloads and one.is_here]
-    for one in bench.pick([], others) or [peer for peer in others if peer.name in ("unicorn", "gunicorn/uvicorn")]:
-        count = bench.pick(3, SLOW.get(one.name, PEERS_RELOADED))
-        for keep in bench.pick((False,), (True, False)):
-            if one.name not in ("unicorn", "gunicorn/sync") or not keep:  # these keep no connection
-                run = Run(one, keep_alive=keep).under_load(200.0, reload(count, 0.0))
-                yield run.figure(f"{count} reloads")
+
+
+def _gently(bench: Bench, one: Server) -> Iterator[Figure]:
+    count = bench.pick(3, SLOW.get(one.name, RELOADED))
+    for keep in bench.pick((False,), (True, False)):
+        if one.name not in KEEP_NONE or not keep:
+            run = Run(one, keep_alive=keep).under_load(GENTLE, reload(count, 0.0))
+            yield run.figure(f"{count} reloads at {GENTLE:g}/s")
+
+
+def _time(bench: Bench, ours: Server, bare: Server) -> Figure:
+    """By turns: what one costs is what the other finds."""
+    took: dict[Server, list[float]] = {ours: [], bare: []}
+    why = ""
+    for _ in range(bench.pick(1, 3)):
+        for one, times in took.items():
+            run = Run(one, keep_alive=False).under_load(GENTLE, reload(bench.pick(3, RELOADED), 0.0))
+            times.extend(run.took)
+            why = why or run.why
+    name = f"time a reload, {ours.label}"
+    if why:
+        return Figure(name=name, unit="ms", note=f"not measured: {why}")
+    return compared(name, "ms", took[ours], took[bare], MOST)

@@ -4,6 +4,9 @@ SPIRITS = "spirits"  # the folder in which those that have loaded the applicatio
 MARKS = "marks"  # the file of words of four bytes: who has begun the request of that number
 MOST_MARKS = 1 << 22  # requests; the file is sparse
 BODY = b"Hello, world!"
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b"
+KEPT = _ANSWER % (len(BODY), b"", BODY)
+LAST = _ANSWER % (len(BODY), b"Connection: close\r\n", BODY)
 RACK = """\
 File.write(ENV["BENCH_FOLDER"] + "/spirits/#{Process.pid}", "")
 marks = File.open(ENV["BENCH_FOLDER"] + "/marks", "r+b")

@@ -88,6 +88,9 @@ OURS = (
     _ghostd("granian", "wsgi"),
     _ghostd("cheroot", "wsgi"),
 )
+BARE = tuple(  # no peer: the least that a reload can take
+    Server("bare", app, "{python} -m bench.serve.plain {place} {size} " + app) for app in ("asgi", "wsgi", "stream")
+)
 PEERS = (
     Server(
         "uvicorn", "asgi", UVICORN, *APART, fd="--fd {fd}", needs="uvicorn", recycle="--limit-max-requests {count}"

@@ -5,15 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bench.serve import BODY, apps
+from bench.serve import KEPT, LAST, apps
 from ghostd import Prefork
 
 if TYPE_CHECKING:
     from ghostd.serve.connection import Connection
 
-ANSWER = f"HTTP/1.1 200 OK\r\nContent-Length: {apps.LENGTH}\r\n%s\r\n".encode()
-KEPT = ANSWER % b"" + BODY
-LAST = ANSWER % b"Connection: close\r\n" + BODY
 GRACE = 0.5  # seconds in which a kept connection may ask once more when its spirit leaves
 
 
