@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ghostd.serve.job import Job
 
 _ONE_WRITE: Final = 1 << 16  # bytes of a body's beginning that go out together with the head, at most
+_NAP: Final = 1.0  # seconds that a thread without work sleeps at least
 
 # Options of waitress that ghostd decides itself, and what says so.
 _TAKEN: Final = {
@@ -72,7 +73,7 @@ class _Hall:
         self._adjustments = adjustments = Adjustments(**job.options)
         self.pulse = wsgi.Pulse(job.voice, adjustments.threads)
         self.crew = crew.Crew(
-            "waitress", adjustments.threads, self._stir, self._look, nap=float(adjustments.cleanup_interval)
+            "waitress", adjustments.threads, self._stir, self._look, nap=max(float(adjustments.cleanup_interval), _NAP)
         )
         self._map: dict[int, Any] = {}
         self._idle = wsgi.Idle(job.grace)
