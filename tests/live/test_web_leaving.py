@@ -74,6 +74,31 @@ def test_what_is_in_hand_outlives_the_idle_that_are_closed(stage: Stage, kind: s
     assert not web.subject.logged(r"Traceback")
 
 
+@each("waitress wsgi")
+def test_what_has_been_idle_for_longer_than_waitress_keeps_it_is_closed_while_others_are_served(
+    stage: Stage, kind: str
+) -> None:
+    web = run(stage, kind, spirits=1, waitress={"channel_timeout": 2, "cleanup_interval": 1})
+    with web.connected() as idle, web.connected() as sock:
+        get(idle)
+        idle.settimeout(0.0)
+        answers = 0
+        while not is_closed(idle):
+            assert get(sock).endswith(b"hello")
+            answers += 1
+        assert answers > 1
+        assert get(sock).endswith(b"hello")
+    assert web.subject.quit() == 0
+    assert not web.subject.logged(r"Traceback")
+
+
+def is_closed(sock: socket.socket) -> bool:
+    """Whether the other end has closed this connection, which does not block."""
+    with suppress(BlockingIOError):
+        return sock.recv(1) == b""
+    return False
+
+
 @each(*ALL)
 def test_a_request_in_hand_is_finished(stage: Stage, kind: str) -> None:
     web = run(stage, kind, spirits=1, keepalive_grace=0.1)

@@ -43,8 +43,9 @@ def say_json(value: object) -> None:
 
 
 def incorrect(command: str, commands: list[str]) -> int:
-    """Tell that there is no such command, and which there are."""
-    complain(f"Command incorrect: {command!r}; it takes one of {', '.join(commands)}; ghostd --help tells more")
+    """Tell that there is no such command, or none at all, and which there are."""
+    what = f"Command incorrect: {command!r}" if command else "Command missing"
+    complain(f"{what}; it takes one of {', '.join(commands)}; ghostd --help tells more")
     return ExitCode.USAGE
 
 

@@ -124,9 +124,9 @@ class _Hall:
         now = time.monotonic()
         if now >= self._look_due:
             self._look_due = now + self._adjustments.cleanup_interval
-            oldest = time.time() - self._adjustments.channel_timeout
+            oldest = now - self._adjustments.channel_timeout
             for channel in self._channels():
-                if not channel.requests and channel.last_activity < oldest:
+                if not channel.requests and channel.stirred < oldest:
                     channel.dismiss()
 
     def _channels(self) -> list[Any]:
@@ -185,6 +185,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     head = b""  # written, and not sent: it goes out together with the beginning of the body
 
     def __init__(self, *told: Any, **named: Any) -> None:  # noqa: ANN401
+        self.stirred = time.monotonic()  # when something was heard or answered
         self._turn = threading.RLock()  # one thread at a time reads, sends, and says what to watch it for
         super().__init__(*told, **named)
 
@@ -192,6 +193,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         """Read and write what there is."""
         with self._turn:
             wasyncore.readwrite(self, events)
+            self.stirred = time.monotonic()
             self.watch_again()
 
     def watch_again(self) -> None:
@@ -211,6 +213,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         _here.channel = self
         super().service()
+        self.stirred = time.monotonic()
 
     def handle_read(self) -> None:
         try:
@@ -223,7 +226,6 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
             return
         if data:
-            self.last_activity = time.time()
             self.received(data)
         else:
             self.connected = False

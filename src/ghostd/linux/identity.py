@@ -82,6 +82,16 @@ def become(identity: Identity) -> None:
         _prove_no_way_back(identity)
 
 
+def uid_of(user: Name) -> int:
+    """The number of this user. LookupError where there is none of that name, ValueError for a number out of range."""
+    return _user(user)[0]
+
+
+def gid_of(group: Name) -> int:
+    """The number of this group. LookupError where there is none of that name, ValueError for a number out of range."""
+    return _group(group)
+
+
 def _user(user: Name | None) -> tuple[int, pwd.struct_passwd | None]:
     if isinstance(user, str):
         try:

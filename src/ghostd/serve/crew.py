@@ -115,7 +115,7 @@ class Crew:
     ) -> None:
         self._size, self._stir, self._idle, self._nap = size, stir, idle, nap
         self._watch: Watch = EpollWatch() if hasattr(select, "epoll") else PollWatch()
-        self._tasks: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Callable[[], object]] = deque()
         self._change = threading.Condition()  # guards what follows
         self._busy = 0
         self._is_over = False
@@ -156,7 +156,7 @@ class Crew:
         with suppress(OSError, ValueError):
             self._watch.again(fd, events)
 
-    def ask(self, task: Callable[[], None]) -> None:
+    def ask(self, task: Callable[[], object]) -> None:
         """Have this called, for as long as it takes, by who asks for it or the next one that can. It may not raise."""
         self._tasks.append(task)
 

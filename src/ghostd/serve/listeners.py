@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 
 from ghostd.errors import ListenError, OptionError
 from ghostd.hints import TYPE_CHECKING
-from ghostd.linux import listening
+from ghostd.linux import identity, listening
 from ghostd.record import Frozen, Mutable
 from ghostd.serve import opening, passed
 from ghostd.serve.address import Address, Fd, Systemd, Tcp, Unix, parse_all
@@ -337,20 +337,8 @@ def _told_of(one: Listener, lost: int) -> str:
 
 def _owner(address: Unix, ghost: Heirs) -> tuple[int, int]:
     try:
-        uid = ghost.uid if address.user is None else _uid(address.user)
-        gid = ghost.gid if address.group is None else _gid(address.group)
-    except KeyError as error:
+        uid = ghost.uid if address.user is None else identity.uid_of(address.user)
+        gid = ghost.gid if address.group is None else identity.gid_of(address.group)
+    except (LookupError, ValueError) as error:
         raise OptionError(f"cannot listen on {address}: {error.args[0]}; choose one that there is") from error
     return uid, gid
-
-
-def _uid(name: str) -> int:
-    import pwd  # noqa: PLC0415  only where there is a name to look up
-
-    return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
-
-
-def _gid(name: str) -> int:
-    import grp  # noqa: PLC0415  likewise
-
-    return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid

@@ -146,11 +146,13 @@ def test_stop_of_what_does_not_run_is_a_success(folder: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (ExitCode.OK, "Not running\n", "")
 
 
-@pytest.mark.parametrize("line", ["", "strat", "Status"])
-def test_an_unknown_command_is_told_with_those_that_are(folder: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"), [("", "missing;"), ("strat", "incorrect: 'strat';"), ("Status", "incorrect: 'Status';")]
+)
+def test_an_unknown_command_is_told_with_those_that_are(folder: Path, line: str, said: str) -> None:
     done = ghostd(folder, *line.split())
     assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
-    assert done.stderr.startswith("ghostd: Command incorrect")
+    assert done.stderr.startswith(f"ghostd: Command {said}")
     assert all(name in done.stderr for name in COMMANDS)
 
 

@@ -142,7 +142,12 @@ def test_what_is_no_socket_is_never_touched(tmp_path: Path, kind: str) -> None:
     [
         ("unix:{}/none/x", ExitCode.BAD_OPTION, "there is no directory {}/none; make it"),
         ("unix:{}/file/x", ExitCode.BAD_OPTION, "{}/file is no directory"),
-        ("unix:{}/x?user=no-such-user", ExitCode.BAD_OPTION, "no-such-user"),
+        ("unix:{}/x?user=no-such-user", ExitCode.BAD_OPTION, "there is no user 'no-such-user'; choose"),
+        (
+            "unix:{}/x?group=no-such-group",
+            ExitCode.BAD_OPTION,
+            "there is no group 'no-such-group'; choose one that there is",
+        ),
         ("unix:{}/x?group=no-such-group", ExitCode.BAD_OPTION, "no-such-group"),
     ],
 )
