@@ -52,6 +52,7 @@ class Figure:
     goal: str = ""
     met: bool | None = None
     note: str = ""
+    headline: str = ""  # what a run came to, in a few words, for its last line
 
     @property
     def verdict(self) -> str:
@@ -104,6 +105,7 @@ class Report:
         others = [figure for figure in self.figures if figure.subject != "ghostd"]
         notes = [f"  {figure.name}: {figure.note}" for figure in self.figures if figure.note]
         lines = [", ".join(f"{name} {value}" for name, value in self.facts.items())]
+        lines.append("each figure: the median [quartiles] of so many measurements")
         for subject, figures in (("ghostd", own), ("peer", others)):
             lines += ["", *_lines(subject, figures)] if figures else []
         if notes:
@@ -111,9 +113,10 @@ class Report:
         return "\n".join([*lines, "", self.summary()]) + "\n"
 
     def summary(self) -> str:
-        """Return how many goals were met."""
+        """Return how many goals were met, and what it came to."""
         met = [figure.met for figure in self.figures if figure.met is not None]
-        return f"{sum(met)} of {len(met)} goals met; median [quartiles] of so many measurements"
+        told = [figure.headline for figure in self.figures if figure.headline]
+        return "; ".join([f"{sum(met)} of {len(met)} goals met", *told])
 
     def to_json(self) -> str:
         """Return everything, for programs."""

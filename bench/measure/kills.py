@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.serve.losses import Run
@@ -54,4 +55,6 @@ def _killed(server: Server, bench: Bench) -> Figure:
         served.wait_until(lambda: len(served.living()) == SIZE, "recovery")
 
     run = Run(server, How(SIZE, is_marked=True, more=AT_ONCE), keep_alive=False).under_load(RATE, act)
-    return run.figure(f"lost beyond what had begun in {kills} kills", max(MOST * kills, 1.0))
+    figure = run.figure(f"lost beyond what had begun in {kills} kills", max(MOST * kills, 1.0))
+    lost = "not measured" if figure.measured is None else f"{figure.measured.median:.0f} lost"
+    return replace(figure, headline=f"{server.label}: {lost} beyond what had begun in {kills} kills")

@@ -48,8 +48,16 @@ def _often(bench: Bench) -> Iterator[Figure]:
         count = bench.pick(5, 100)
         run.under_load(bench.pick(GENTLE, RATE), reload(count, bench.pick(0.0, PACE)))
         yield run.figure(f"{count} reloads")
-    total = sum(run.outcome.answered for run in runs)
-    yield Figure(name="requests in all of these", unit="", measured=Spread.of([total]))
+    yield _sum(runs)
+
+
+def _sum(runs: list[Run]) -> Figure:
+    answered, lost = (sum(one) for one in zip(*((run.outcome.answered, run.outcome.lost) for run in runs), strict=True))
+    reloads = sum(len(run.took) for run in runs)
+    return Figure(
+        name="requests in all of these", unit="", measured=Spread.of([answered + lost]),
+        headline=f"{lost} of {answered + lost:,} requests lost in {reloads:,} reloads",
+    )  # fmt: skip
 
 
 def _gently(bench: Bench, one: Server) -> Iterator[Figure]:
