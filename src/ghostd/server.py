@@ -67,7 +67,7 @@ class Server(Prefork):
     # ── in a spirit ──
     def spirit(self) -> None:
         """Serve until the spirit is asked to leave."""
-        from ghostd.serve import asgi, find  # noqa: PLC0415  never in the manager
+        from ghostd.serve import find  # noqa: PLC0415  never in the manager
         from ghostd.serve.manners import Manners  # noqa: PLC0415
         from ghostd.spirit.speaker import Speaker  # noqa: PLC0415
 
@@ -75,6 +75,8 @@ class Server(Prefork):
         app = self._made or self._application()
         interface = find.interface_of(app, self._text) if web.interface == "auto" else web.interface
         if interface == "asgi2":
+            from ghostd.serve import asgi  # noqa: PLC0415  asyncio, which a spirit of WSGI does without
+
             app, interface = asgi.from_asgi2(app), "asgi"
         name = self._server_for(interface)
         assert self._context is not None, "a spirit has a voice"

@@ -9,6 +9,7 @@ import pytest
 
 from tests import weight
 from tests.live.harness import Stage, Subject
+from tests.live.web import each, get, run
 
 pytestmark = pytest.mark.live
 
@@ -54,6 +55,26 @@ def test_a_spirit_of_a_daemon_that_the_command_started_has_loaded_nothing_heavy(
     subject = Subject(stage, int(done.stdout.split()[-1]))
     assert not heavy(subject, weight.COMMAND_LOADS)
     assert subject.quit() == 0
+
+
+LISTS = """\
+import sys
+
+def app(environ, start_response):
+    body = " ".join(sys.modules).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@each("waitress wsgi", "cheroot wsgi")
+def test_a_spirit_that_serves_wsgi_does_without_asyncio(stage: Stage, kind: str) -> None:
+    web = run(stage, kind, app=LISTS, spirits=1)
+    with web.connected() as sock:
+        loaded = get(sock).rpartition(b"\r\n\r\n")[2].decode().split()
+    assert kind.split(maxsplit=1)[0] in loaded
+    assert "asyncio" not in loaded
+    assert web.subject.quit() == 0
 
 
 STARTS = """
