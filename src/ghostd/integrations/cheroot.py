@@ -21,6 +21,7 @@ from ghostd.serve import logs, wsgi
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ghostd.serve.acceptor import Acceptor
     from ghostd.serve.job import Job
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -103,6 +104,9 @@ class _Hall:
         for server in self._servers.values():
             wsgi.run_apart("cheroot", lambda server=server: self._loop(server))  # type: ignore[misc]
             wsgi.run_apart("cheroot-503", server._serve_unservicable)  # noqa: SLF001
+
+    def attach(self, acceptor: Acceptor) -> None:
+        """The main thread takes connections: cheroot's own loop is none to wait for listeners in."""
 
     def admit(self, sock: socket.socket, address: object) -> None:
         """Wait for what the connection asks."""

@@ -1,7 +1,8 @@
 """waitress inside a spirit: its channels, parser and tasks, with accepting, threads, beats and leaving done here.
 
-The spirit's main thread takes connections and beats. Whichever thread finds a request on one reads and answers it: no
-loop stands between, which would have to look at every connection and hand each request to a thread and back.
+The spirit's main thread beats. Whichever other thread is woken for a connection takes it, and whichever finds a request
+on one reads and answers it. No loop stands between, which would have to look at every connection and hand each request
+to a thread and back; and what a spirit has taken it begins to answer at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ghostd.serve import crew, logs, wsgi
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ghostd.serve.acceptor import Acceptor
     from ghostd.serve.job import Job
 
 _ONE_WRITE: Final = 1 << 16  # bytes of a body's beginning that go out together with the head, at most
@@ -44,7 +46,6 @@ def serve(job: Job) -> None:
     """Serve until the spirit is asked to leave, and leave."""
     logs.send_to(job.voice.log, "waitress")
     hall = _Hall(job)
-    hall.crew.start()
     try:
         wsgi.attend(job, hall.pulse, hall)
     finally:
@@ -77,17 +78,33 @@ class _Hall:
         )
         self._map: dict[int, Any] = {}
         self._idle = wsgi.Idle(job.grace)
+        self._most = job.manners.connections
+        self._acceptor: Acceptor
         self.leaves = False  # every answer says Connection: close
         self._servers = {wsgi.place(sock): self._server(job.app, sock) for sock in job.sockets}
         self._first = next(iter(self._servers.values()))
         self._look_due = time.monotonic() + adjustments.cleanup_interval
 
+    def attach(self, acceptor: Acceptor) -> None:
+        """Take connections in the threads that answer them."""
+        self._acceptor = acceptor
+        acceptor.attach_to(self.crew.turns(acceptor.look), self._admit)
+        self.crew.start()
+
     def admit(self, sock: socket.socket, address: object) -> None:
-        """Give the connection a channel."""
+        """Take a connection, in the main thread."""
+        self._admit(sock, address)
+        self.crew.rouse()  # for what it has asked
+
+    def _admit(self, sock: socket.socket, address: object) -> None:
+        """Give the connection a channel, and hear what it has said already."""
         server = self._servers.get(wsgi.place(sock), self._first)
         server.set_socket_options(sock)
-        _Channel(server, sock, server.fix_addr(address), self._adjustments, map=self._map)
-        self.crew.watch(sock.fileno(), crew.IN)
+        channel = _Channel(server, sock, server.fix_addr(address), self._adjustments, map=self._map)
+        if self._most is not None and self.count() >= self._most:
+            self._acceptor.pause()
+            self._acceptor.wake()  # the main thread resumes
+        channel.begin()
 
     def count(self) -> int:
         """How many connections are in hand."""
@@ -188,6 +205,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.stirred = time.monotonic()  # when something was heard or answered
         self._turn = threading.RLock()  # one thread at a time reads, sends, and says what to watch it for
         super().__init__(*told, **named)
+
+    def begin(self) -> None:
+        """Read what has come already, and have it watched from now on."""
+        with self._turn:
+            wasyncore.read(self)
+            if self._fileno is not None:
+                self.server.hall.crew.watch(self._fileno, crew.IN if self.readable() else 0)
 
     def stir(self, events: int) -> None:
         """Read and write what there is."""

@@ -14,6 +14,7 @@ import resource
 import time
 from collections import deque
 from contextlib import suppress
+from threading import RLock
 
 from ghostd.hints import TYPE_CHECKING
 from ghostd.linux import listening
@@ -53,7 +54,7 @@ _QUIET: Final = 60.0  # seconds between two lines of the log about the same trou
 
 
 class Acceptor:
-    """Takes connections, either for a thread that waits here, or for an event loop that it is attached to.
+    """Takes connections, for a thread that waits here, or for an event loop or a crew that it is attached to.
 
     ``accepted``, ``stillborn`` (ended before they could be taken) and ``turned_away`` (closed unread, for want of a
     descriptor) count connections.
@@ -68,7 +69,8 @@ class Acceptor:
         self._turns: Turns | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._use: Use | None = None
-        self._waits = self._is_paused = self._has_stopped = False
+        self._lock = RLock()  # a crew takes in any of its threads
+        self._waits = self.is_paused = self._has_stopped = False
         self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._shortage = Shortage(log)
         self.accepted = self.stillborn = 0
@@ -82,12 +84,13 @@ class Acceptor:
     def wait(self, timeout: float) -> None:
         """Sleep until there may be a connection, or :meth:`wake` is called, for so many seconds at most.
 
-        Whatever it woke for, try :meth:`accept_nowait` then: one whom another spirit was woken for, and died before it
-        took it, is found so.
+        While a crew takes connections, it sleeps until the wake only. Whatever it woke for, try :meth:`accept_nowait`
+        then: one whom another spirit was woken for, and died before it took it, is found so.
         """
         if self._sleep is None:
-            self._turns = self._sleep = EpollSleep() if self._exclusive else PollSleep()
+            self._sleep = EpollSleep() if self._exclusive else PollSleep()
             self._sleep.watch(self._wake_reader)
+            self._turns = self._turns or self._sleep
         self._settle()
         rest = self._shortage.rest(time.monotonic())
         if self._sleep.wait(min(timeout, rest) if rest else timeout):
@@ -100,15 +103,20 @@ class Acceptor:
 
     def accept_nowait(self) -> Taken | None:
         """A connection, if there is one, and if it is not paused."""
-        if self._is_paused or self._has_stopped or self._shortage.rest(time.monotonic()):
-            return None
-        return self._accept()
+        with self._lock:
+            if self.is_paused or self._has_stopped or self._shortage.rest(time.monotonic()):
+                return None
+            return self._accept()
 
-    # ── for an event loop ──
+    # ── for an event loop or a crew ──
     def attach(self, loop: asyncio.AbstractEventLoop, use: Use) -> None:
         """Take connections in this loop, from now on, and hand each to ``use``."""
-        self._loop, self._use = loop, use
-        self._turns = LoopTurns(loop, self.look, exclusive=self._exclusive)
+        self._loop = loop
+        self.attach_to(LoopTurns(loop, self.look, exclusive=self._exclusive), use)
+
+    def attach_to(self, turns: Turns, use: Use) -> None:
+        """Wait for connections in there, where :meth:`look` is called when there may be one; hand each to ``use``."""
+        self._turns, self._use = turns, use
         self._settle()
 
     def look(self) -> None:
@@ -124,12 +132,12 @@ class Acceptor:
     # ── both ──
     def pause(self) -> None:
         """Take no more connections until :meth:`resume`; others take them."""
-        self._is_paused = True
+        self.is_paused = True
         self._settle()
 
     def resume(self) -> None:
         """Take connections again."""
-        self._is_paused = False
+        self.is_paused = False
         self._settle()
 
     def stop(self) -> Iterator[Taken]:
@@ -146,9 +154,10 @@ class Acceptor:
         """Give back what it holds, but for the listeners; a second time does nothing."""
         self._has_stopped = True
         self._settle()
-        if self._turns is not None:
-            self._turns.close()
-            self._turns = self._sleep = None
+        for one in (self._turns, self._sleep):
+            if one is not None:
+                one.close()
+        self._turns = self._sleep = None
         for fd in (self._wake_reader, self._wake_writer):
             if fd >= 0:
                 os.close(fd)
@@ -157,12 +166,13 @@ class Acceptor:
 
     def _settle(self) -> None:
         """Have it that listeners are waited for if they are to be."""
-        rest = self._shortage.rest(time.monotonic())
-        wanted = not (self._is_paused or self._has_stopped or rest)
-        if self._turns is not None and wanted != self._waits:
-            for listener in self._listeners:
-                (self._turns.add if wanted else self._turns.remove)(listener.fileno())
-            self._waits = wanted
+        with self._lock:
+            rest = self._shortage.rest(time.monotonic())
+            wanted = not (self.is_paused or self._has_stopped or rest)
+            if self._turns is not None and wanted != self._waits:
+                for listener in self._listeners:
+                    (self._turns.add if wanted else self._turns.remove)(listener.fileno())
+                self._waits = wanted
         if rest and self._loop is not None:
             self._loop.call_later(rest, self._settle)
 

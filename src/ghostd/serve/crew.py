@@ -32,6 +32,12 @@ class Watch(Protocol):
     def again(self, fd: int, events: int) -> None:
         """Wait for it once more. FileNotFoundError or another OSError if it was closed meanwhile."""
 
+    def listen(self, fd: int) -> None:
+        """Wait for connections at this listener, again and again, at the end of its queue."""
+
+    def forget(self, fd: int) -> None:
+        """Wait for this listener no more."""
+
     def wait(self, timeout: float) -> tuple[int, int] | None:
         """One that is ready, and for what; None if that took more than so many seconds."""
 
@@ -53,6 +59,14 @@ class EpollWatch:
         """Wait for it once more."""
         self._epoll.modify(fd, events | select.EPOLLONESHOT)
 
+    def listen(self, fd: int) -> None:
+        """Wait for connections; each wakes one thread of one process, since none is told twice of the same."""
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE | select.EPOLLET)
+
+    def forget(self, fd: int) -> None:
+        """Wait for this listener no more."""
+        self._epoll.unregister(fd)
+
     def wait(self, timeout: float) -> tuple[int, int] | None:
         """One that is ready, and for what."""
         ready = self._epoll.poll(timeout, 1)
@@ -68,16 +82,26 @@ class PollWatch:
 
     def __init__(self) -> None:
         self._armed: dict[int, list[int]] = {}  # for what; another list each time, to tell one time from the next
+        self._listeners: set[int] = set()
         self._turn = threading.Lock()
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def add(self, fd: int, events: int) -> None:
         """Wait for it, for the first time."""
         self._armed[fd] = [events]
-        with suppress(BlockingIOError):  # it is woken anyway
-            os.write(self._writer, b"\0")
+        self._look_again()
 
     again = add
+
+    def listen(self, fd: int) -> None:
+        """Wait for connections at this listener."""
+        self._listeners.add(fd)
+        self._look_again()
+
+    def forget(self, fd: int) -> None:
+        """Wait for this listener no more."""
+        self._listeners.discard(fd)
+        self._look_again()
 
     def wait(self, timeout: float) -> tuple[int, int] | None:
         """One that is ready, and for what."""
@@ -85,21 +109,53 @@ class PollWatch:
             poll = select.poll()
             poll.register(self._reader, select.POLLIN)
             armed = dict(self._armed)
+            for fd in tuple(self._listeners):
+                poll.register(fd, select.POLLIN)
             for fd, (wanted,) in armed.items():
                 poll.register(fd, wanted)
             for fd, events in poll.poll(timeout * 1000):
                 if fd == self._reader:
                     os.read(self._reader, 65536)
+                elif fd not in armed:
+                    return fd, events
                 elif self._armed.get(fd) is armed[fd]:
                     del self._armed[fd]
                     if not events & select.POLLNVAL:
                         return fd, events
         return None
 
+    def _look_again(self) -> None:
+        with suppress(BlockingIOError):  # it is woken anyway
+            os.write(self._writer, b"\0")
+
     def close(self) -> None:
         """Give back what is held."""
         os.close(self._reader)
         os.close(self._writer)
+
+
+class CrewTurns:
+    """The listeners in the watch of a crew: a connection wakes one of its threads."""
+
+    def __init__(self, watch: Watch, doors: dict[int, Callable[[], None]], knock: Callable[[], None]) -> None:
+        self._watch, self._doors, self._knock = watch, doors, knock
+
+    def add(self, fd: int) -> None:
+        """Wait for this listener, at the end of its queue."""
+        self._doors[fd] = self._knock
+        self._watch.listen(fd)
+
+    def remove(self, fd: int) -> None:
+        """Wait for it no more. Its number stays that of a listener: a thread may have been woken for it."""
+        self._watch.forget(fd)
+
+    def again(self, fd: int) -> None:
+        """A connection was taken from it: go to the end of its queue."""
+        self._watch.forget(fd)
+        self._watch.listen(fd)
+
+    def close(self) -> None:
+        """Give back what is held, which is the crew's."""
 
 
 class Crew:
@@ -115,6 +171,7 @@ class Crew:
     ) -> None:
         self._size, self._stir, self._idle, self._nap = size, stir, idle, nap
         self._watch: Watch = EpollWatch() if hasattr(select, "epoll") else PollWatch()
+        self._doors: dict[int, Callable[[], None]] = {}  # the listeners
         self._tasks: deque[Callable[[], object]] = deque()
         self._change = threading.Condition()  # guards what follows
         self._busy = 0
@@ -156,6 +213,14 @@ class Crew:
         with suppress(OSError, ValueError):
             self._watch.again(fd, events)
 
+    def turns(self, knock: Callable[[], None]) -> CrewTurns:
+        """Where listeners wait: ``knock()`` is called in any of the threads when there may be a connection."""
+        return CrewTurns(self._watch, self._doors, knock)
+
+    def rouse(self) -> None:
+        """Have one that has nothing to do look for what was asked for by somebody who is none of them."""
+        self._wake()
+
     def ask(self, task: Callable[[], object]) -> None:
         """Have this called, for as long as it takes, by who asks for it or the next one that can. It may not raise."""
         self._tasks.append(task)
@@ -190,6 +255,8 @@ class Crew:
             with suppress(BlockingIOError):
                 os.read(self._reader, 1)
             self._watch.again(self._reader, IN)
+        elif (knock := self._doors.get(ready[0])) is not None:
+            knock()
         else:
             self._stir(*ready)
 

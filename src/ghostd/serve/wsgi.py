@@ -57,6 +57,9 @@ class Pulse:
 class Hand(Protocol):
     """What a server has in hand, as the one who leads its leaving sees it."""
 
+    def attach(self, acceptor: Acceptor) -> None:
+        """Take connections in threads of the server's, if it can."""
+
     def admit(self, sock: socket.socket, address: object) -> None:
         """Take a connection."""
 
@@ -74,10 +77,11 @@ class Hand(Protocol):
 
 
 def attend(job: Job, pulse: Pulse, hand: Hand) -> None:
-    """Take connections until the spirit is asked to leave, and leave. In the main thread."""
+    """See to it that connections are taken until the spirit is asked to leave, and leave. In the main thread."""
     voice, manners = job.voice, job.manners
     acceptor = Acceptor(job.sockets, voice.log)
     voice.when_leaving(acceptor.wake)
+    hand.attach(acceptor)
     try:
         _take(acceptor, job, pulse, hand)
         for taken in acceptor.stop():
@@ -98,16 +102,15 @@ def attend(job: Job, pulse: Pulse, hand: Hand) -> None:
 
 def _take(acceptor: Acceptor, job: Job, pulse: Pulse, hand: Hand) -> None:
     interval, most = job.manners.interval, job.manners.connections
-    is_paused, due = False, time.monotonic()
+    due = time.monotonic()
     while not job.voice.is_leaving:
         # The first wait takes its place among those who wait; only then it is ready.
-        acceptor.wait(min(max(due - time.monotonic(), 0.0), _LOOK_LAST if is_paused else interval))
+        acceptor.wait(min(max(due - time.monotonic(), 0.0), _LOOK_LAST if acceptor.is_paused else interval))
         if time.monotonic() >= due:
             pulse.beat()
             due = time.monotonic() + interval
-        if most is not None and is_paused != (hand.count() >= most):
-            is_paused = not is_paused
-            (acceptor.pause if is_paused else acceptor.resume)()
+        if most is not None and acceptor.is_paused != (hand.count() >= most):
+            (acceptor.resume if acceptor.is_paused else acceptor.pause)()
         taken = acceptor.accept_nowait()
         if taken is not None:
             hand.admit(*taken)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from ghostd.serve.acceptor import Acceptor
 from ghostd.serve.crew import IN, OUT, Crew
 from tests.support import wait_until
+from tests.unit.serve.sockets import Log, connect, listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +134,58 @@ def test_one_that_was_closed_meanwhile_is_no_error() -> None:
         one.crew.again(fd, IN | OUT)
         one.connect().send(b"x")
         wait_until(lambda: one.served)
+
+
+class Porch:
+    """A crew that takes connections, and keeps what it took."""
+
+    def __init__(self, closing: ExitStack, log: Log, listener: socket.socket) -> None:
+        self.kitchen = closing.enter_context(Kitchen(2))
+        self.acceptor = Acceptor([listener], log)
+        closing.callback(self.acceptor.close)
+        self.taken: list[str] = []
+        self._closing = closing
+        self.acceptor.attach_to(self.kitchen.crew.turns(self.acceptor.look), self._take)
+
+    def _take(self, connection: socket.socket, _address: object) -> None:
+        self._closing.enter_context(connection)
+        self.taken.append(threading.current_thread().name)
+
+
+def test_those_who_watch_take_connections(closing: ExitStack, log: Log) -> None:
+    listener = listen(closing)
+    porch = Porch(closing, log, listener)
+    for number in range(10):
+        connect(closing, listener)
+        wait_until(lambda number=number: len(porch.taken) == number + 1)  # type: ignore[misc]
+    assert set(porch.taken) <= {"cook-0", "cook-1"}
+    porch.acceptor.pause()
+    waiting = connect(closing, listener)
+    porch.acceptor.wait(0.01)  # of the main thread: it sleeps, and is not woken for it
+    assert len(porch.taken) == 10
+    porch.acceptor.resume()
+    wait_until(lambda: len(porch.taken) == 11)
+    assert list(porch.acceptor.stop()) == []
+    del waiting
+
+
+def test_many_at_once_are_all_taken(closing: ExitStack, log: Log) -> None:
+    listener = listen(closing)
+    porch = Porch(closing, log, listener)
+    for burst in range(1, 6):
+        for _ in range(20):
+            connect(closing, listener)
+        wait_until(lambda burst=burst: len(porch.taken) == 20 * burst)  # type: ignore[misc]
+
+
+def test_crews_on_one_listener_take_turns(closing: ExitStack, log: Log, watch: str) -> None:
+    most = 12 if watch == "epoll" else 40  # without it all wake, and any of them is the first
+    listener = listen(closing)
+    porches = [Porch(closing, log, listener) for _ in range(4)]
+    for number in range(40):
+        connect(closing, listener)
+        wait_until(lambda number=number: sum(len(one.taken) for one in porches) == number + 1)  # type: ignore[misc]
+    assert max(len(one.taken) for one in porches) <= most
 
 
 def test_who_serves_goes_when_it_has_served() -> None:
