@@ -128,6 +128,11 @@ class _Hall:
         for channel in self._channels():
             channel.dismiss(unless_heard=False)
 
+    def gone(self) -> None:
+        """A connection has: who leads the leaving looks at once."""
+        if self.leaves:
+            self._acceptor.wake()
+
     def _stir(self, fd: int, events: int) -> None:
         """Read and write what there is on this connection."""
         channel = self._map.get(fd)
@@ -257,6 +262,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def handle_close(self) -> None:
         with self._turn:
             super().handle_close()
+        self.server.hall.gone()
 
     def write_soon(self, data: Any) -> int:  # noqa: ANN401  bytes, or a file
         if self.is_head_next:
