@@ -124,10 +124,11 @@ class Acceptor:
 
         The kernel wakes one spirit for it; if that one is killed before it takes it, the others do not know.
         """
-        taken = self.accept_nowait()
-        if taken is not None and self._use is not None:
-            self._use(*taken)
-        self._settle()
+        with self._lock:  # what one thread has taken another one that stops finds in use
+            taken = self.accept_nowait()
+            if taken is not None and self._use is not None:
+                self._use(*taken)
+            self._settle()
 
     # ── both ──
     def pause(self) -> None:

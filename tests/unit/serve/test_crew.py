@@ -196,3 +196,28 @@ def test_who_serves_goes_when_it_has_served() -> None:
         wait_until(lambda: one.heard)
         assert not one.crew.end()
         go.set()
+
+
+def test_a_stop_waits_for_what_is_being_taken(closing: ExitStack, log: Log) -> None:
+    listener = listen(closing)
+    kitchen = closing.enter_context(Kitchen(2))
+    acceptor = Acceptor([listener], log)
+    closing.callback(acceptor.close)
+    taking, go, used = threading.Event(), threading.Event(), threading.Event()
+
+    def use(connection: socket.socket, _address: object) -> None:
+        with connection:
+            taking.set()
+            go.wait(30.0)
+            used.set()
+
+    acceptor.attach_to(kitchen.crew.turns(acceptor.look), use)
+    connect(closing, listener)
+    assert taking.wait(30.0)
+    found_used: list[bool] = []
+    stopper = threading.Thread(target=lambda: found_used.append(list(acceptor.stop()) == [] and used.is_set()))
+    stopper.start()
+    stopper.join(0.1)  # it waits; a stop that does not would be over by now
+    go.set()
+    stopper.join(30.0)
+    assert found_used == [True]
