@@ -5,6 +5,8 @@ Rule: a text for a person who asked goes to stdout, one that tells of a failure 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ghostd.errors import ExitCode
 from ghostd.hints import TYPE_CHECKING
 
@@ -30,9 +32,10 @@ class Reply:
 
 
 def say(stream: TextIO | None, text: str) -> None:
-    """Tell whoever listens; a caller that has closed its stdout or stderr still gets the exit code."""
+    """Tell whoever listens; a caller who has closed its stdout or stderr, or cannot be told, still gets the code."""
     if stream is not None:
-        stream.write(f"{text}\n")
+        with suppress(OSError):  # what comes after it must not be left undone
+            stream.write(f"{text}\n")
 
 
 def started(pid: int, addresses: Iterable[str] = ()) -> Reply:

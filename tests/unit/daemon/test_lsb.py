@@ -1,5 +1,7 @@
 """What each command says and ends with: the ancestor's words, LSB's codes."""
 
+import io
+
 import pytest
 
 from ghostd.daemon import lsb
@@ -39,3 +41,17 @@ def test_failures_say_what_is_the_matter() -> None:
     assert "'sttart'" in wrong.text
     assert all(command in wrong.text for command in lsb.COMMANDS)
     assert (wrong.code, wrong.is_error) == (2, True)
+
+
+class Broken(io.StringIO):
+    """A stream whose other end is a full disk."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_who_cannot_be_told_keeps_nobody_from_going_on() -> None:
+    told = io.StringIO()
+    for stream in (told, Broken(), None):
+        lsb.say(stream, "stopped")
+    assert told.getvalue() == "stopped\n"
