@@ -84,7 +84,7 @@ SIGNALS: Final = ("TERM", "QUIT", "KILL")
 
 # What a log may say instead of the words of the system.
 SAID: Final = {
-    "ENOENT": ("does not exist", "was removed", "there is no directory", "is not open"),
+    "ENOENT": ("does not exist", "was removed", "there is no directory"),
     "ENOMEM": ("MemoryError", "failed to map segment"),
     "EACCES": ("may not write",),
     "EADDRINUSE": ("another process does",),

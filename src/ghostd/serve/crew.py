@@ -194,7 +194,7 @@ class Crew:
         with self._change:
             self._is_over = True
             self._change.notify()
-        self._wake()
+        self.rouse()
         for thread in self._threads:
             thread.join(patience)
         if any(thread.is_alive() for thread in self._threads):
@@ -218,8 +218,9 @@ class Crew:
         return CrewTurns(self._watch, self._doors, knock)
 
     def rouse(self) -> None:
-        """Have one that has nothing to do look for what was asked for by somebody who is none of them."""
-        self._wake()
+        """Wake one that has nothing to do, for what was asked for by somebody who is none of them, or left to it."""
+        with suppress(BlockingIOError):  # as many are woken as there can be
+            os.write(self._writer, b"\0")
 
     def ask(self, task: Callable[[], object]) -> None:
         """Have this called, for as long as it takes, by who asks for it or the next one that can. It may not raise."""
@@ -231,7 +232,7 @@ class Crew:
             self._look()
             while self._tasks:
                 self._take()
-        self._wake()  # the next one, too
+        self.rouse()  # the next one, too
 
     def _keep_door(self) -> None:
         while True:
@@ -239,13 +240,13 @@ class Crew:
                 while self._busy < self._size and not self._is_over:
                     self._change.wait()
             if self._is_over:
-                self._wake()  # the next one, too
+                self.rouse()  # the next one, too
                 return
             self._look()
             with self._change:
                 is_left = bool(self._tasks) and self._busy < self._size
             if is_left:
-                self._wake()  # else whoever has served next will find it
+                self.rouse()  # else whoever has served next will find it
 
     def _look(self) -> None:
         ready = self._watch.wait(self._nap)
@@ -274,7 +275,3 @@ class Crew:
         finally:
             with self._change:
                 self._busy -= 1
-
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):  # as many are woken as there can be
-            os.write(self._writer, b"\0")

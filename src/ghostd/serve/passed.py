@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -96,8 +97,9 @@ def fault(fd: int) -> str:
     """What stands against accepting connections from a descriptor, or nothing."""
     try:
         found = os.fstat(fd)
-    except OSError:
-        return "is not open; whoever starts the ghost has to pass it on"
+    except OSError as error:
+        why = "" if error.errno == errno.EBADF else f" ({error.strerror})"
+        return f"is not open{why}; whoever starts the ghost has to pass it on"
     if not stat.S_ISSOCK(found.st_mode):
         what = f"fd {fd}"
         with suppress(OSError):
